@@ -1,1 +1,120 @@
-//! stub
+/*!
+The prefix index: which holder has which leading blocks of a prompt.
+
+The tree navigates by *local hashes*, one node per block; a path from the root
+is a prefix. *Engine hashes* are handles, never keys: each holder has its own
+map from engine hash to node, so two workers may name one block differently,
+and neither can remove or extend the other's claim. Dynamo keys the tree's
+shared nodes by the first worker's engine hash, and the second worker's claims
+then never go away; that was the reason not to do the same. A flat map from
+sequence hash to holders was rejected too: it needs the whole prefix for each
+event, and events carry a parent handle only.
+
+What holds, whatever order the events come in:
+
+- A block is held while its copies last: an engine that stored one hash n times
+  removes it n times.
+- A removed block leaves a hole. Blocks behind the hole stay, but give no credit
+  until the hole is stored again, under the same or another engine hash.
+- One holder may name one block by several engine hashes (an engine that changed
+  its hash function without a restart); it holds the block while any of them
+  lasts.
+- One engine hash that turns up for other content means that the engine no
+  longer has the old: the newest content wins and the old binding, with all its
+  copies, is dropped.
+- A node that nobody holds and that has nothing below it is freed.
+
+This first inside is a slab of nodes behind one read-write lock. It is correct
+and easy to audit; a compressed tree with concurrent writers can take its place
+without a change to this interface.
+*/
+
+mod index;
+mod tree;
+
+pub use index::Index;
+
+/// A worker, as a number that its fleet gave out and never gives out again.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
+pub struct WorkerId(pub u32);
+
+/// One data-parallel rank of a worker: whatever has a KV cache of its own.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
+pub struct Holder {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The rank inside it, from 0.
+    pub rank: u32,
+}
+
+/// The id that an engine gave a block; opaque, and only its holder's own.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
+pub enum EngineHash {
+    /// An integer; signed ones are cast.
+    Int(u64),
+    /// A digest; shorter ones are padded with zeros at the end.
+    Bytes([u8; 32]),
+}
+
+/// One block of a chain that an engine stored.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Block {
+    /// Hash of its tokens, the key of the tree.
+    pub local: u64,
+    /// The engine's name for it.
+    pub engine: EngineHash,
+}
+
+/// What a store did; the two add up to the blocks that it was given.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Stored {
+    /// Blocks that the holder did not have under that engine hash.
+    pub new: usize,
+    /// Blocks that it had: one more copy of each.
+    pub copies: usize,
+}
+
+/// Why a store changed nothing.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The holder has no block of that name, so the chain's place is unknown.
+    #[error("the parent block is not held: its event was lost or came later")]
+    UnknownParent,
+    /// A chain that contains its own parent has no place in a tree.
+    #[error("the chain contains its own parent block")]
+    SelfParent,
+}
+
+/// What a removal did.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Removed {
+    /// It was the last copy: the holder no longer has the block by this name.
+    Last,
+    /// The holder has copies left.
+    Copy,
+    /// The holder had no block of this name.
+    Unknown,
+}
+
+/// One holder of leading blocks of a prompt.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
+pub struct Match {
+    /// Who has them.
+    pub holder: Holder,
+    /// How many blocks from the first on, without a hole; at least 1.
+    pub blocks: u32,
+}
+
+/// Sizes of the index.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Stats {
+    /// Nodes of the tree: distinct prefixes.
+    pub nodes: usize,
+    /// Blocks held, summed over all holders.
+    pub holder_blocks: usize,
+    /// Holders with at least one block.
+    pub holders: usize,
+}
+
+#[cfg(test)]
+mod tests;
