@@ -18,6 +18,7 @@ runtime closes every socket at once and without a farewell, which is what
 SIGKILL does to an engine; that makes failure tests honest inside one process.
 */
 
+pub mod engine;
 mod fleet;
 mod options;
 
