@@ -1,0 +1,111 @@
+/*!
+What the filter counts, under `wasmcustom.` in Envoy's statistics.
+
+Envoy's Wasm metrics have no labels: a label is a part of the name, which a
+`stats_tags` entry of the bootstrap cuts out again:
+
+```yaml
+stats_config:
+  stats_tags:
+  - tag_name: reason
+    regex: "^wasmcustom\\.warmpath_.+(\\.reason\\.([a-z0-9_-]+))$"
+```
+
+so that `warmpath_requests_total.reason.prefix` is Prometheus's
+`warmpath_requests_total{reason="prefix"}`. Reasons are those of
+[`Outcome`](crate::reason::Outcome): `prefix`, `load`, `pinned`,
+`fallback-…`, `client_gone`; none comes from a request's content.
+
+Histograms hold whole numbers without a unit in Envoy, so durations are in
+microseconds and named so; seconds would all be 0. Envoy's default buckets
+(0.5 to 3,600,000) fit microseconds tolerably; finer ones are set with
+`stats_config.histogram_bucket_settings` and a match on
+`wasmcustom.warmpath_`.
+*/
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::host::{Host, MetricKind};
+
+/// Requests that were ours to handle, by `.reason.`.
+pub const REQUESTS: &str = "warmpath_requests_total";
+/// From the end of a request's body to its decision: all that Warmpath adds.
+pub const DECISION: &str = "warmpath_decision_microseconds";
+/// The part of it in the VM before the call: parse, render, tokenize, hash.
+pub const PROMPT: &str = "warmpath_prompt_microseconds";
+/// Tokens of the prompts that were tokenized.
+pub const TOKENS: &str = "warmpath_tokens_total";
+/// VMs whose breaker is open.
+pub const BREAKER_OPEN: &str = "warmpath_breaker_open";
+/// Models ready to tokenize, summed over VMs.
+pub const MODELS_READY: &str = "warmpath_models_ready";
+/// Models being loaded, summed over VMs.
+pub const MODELS_LOADING: &str = "warmpath_models_loading";
+/// Models whose files came and could not be used.
+pub const MODEL_FAILURES: &str = "warmpath_model_failures_total";
+/// Manifest and file fetches that failed, by `.reason.`.
+pub const FETCH_FAILURES: &str = "warmpath_fetch_failures_total";
+
+/// The metrics of one VM: ids by name, and what this VM added to each gauge.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    ids: BTreeMap<String, u32>,
+    gauges: BTreeMap<&'static str, i64>,
+}
+
+impl Metrics {
+    /// Adds to a counter.
+    pub fn count(&mut self, host: &dyn Host, name: &str, by: u64) {
+        if let Some(id) = self.id(host, MetricKind::Counter, name) {
+            // A refused number has no one to be reported to; traffic matters more.
+            let _unheard = host.add_to_metric(id, i64::try_from(by).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Adds one to the counter `name` with this reason.
+    pub fn count_reason(&mut self, host: &dyn Host, name: &str, reason: &str) {
+        self.count(host, &format!("{name}.reason.{reason}"), 1);
+    }
+
+    /// Records a duration in microseconds.
+    pub fn time(&mut self, host: &dyn Host, name: &str, duration: Duration) {
+        if let Some(id) = self.id(host, MetricKind::Histogram, name) {
+            let _unheard = host.record_in_metric(id, microseconds(duration));
+        }
+    }
+
+    /// Makes this VM's share of a gauge `value`. All VMs share the gauge, so
+    /// only the difference to the last share is sent.
+    pub fn set(&mut self, host: &dyn Host, name: &'static str, value: i64) {
+        let before = self.gauges.insert(name, value).unwrap_or(0);
+        let difference = value.saturating_sub(before);
+        if difference == 0 {
+            return;
+        }
+        if let Some(id) = self.id(host, MetricKind::Gauge, name) {
+            let _unheard = host.add_to_metric(id, difference);
+        }
+    }
+
+    /// Takes this VM's shares out of all gauges, when it goes.
+    pub fn withdraw(&mut self, host: &dyn Host) {
+        for name in self.gauges.keys().copied().collect::<Vec<_>>() {
+            self.set(host, name, 0);
+        }
+    }
+
+    fn id(&mut self, host: &dyn Host, kind: MetricKind, name: &str) -> Option<u32> {
+        if let Some(id) = self.ids.get(name) {
+            return Some(*id);
+        }
+        let id = host.define_metric(kind, name).ok()?;
+        self.ids.insert(name.to_owned(), id);
+        Some(id)
+    }
+}
+
+/// Whole microseconds.
+pub fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

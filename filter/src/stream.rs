@@ -1,0 +1,274 @@
+//! One request: Headers → Body → Awaiting → Forwarded → Done.
+//!
+//! The one rule of the whole: a held request is let go exactly once, and until
+//! its body has come to the end only by *returning* [`Action::Continue`] from
+//! the body's own callback. Resuming it from elsewhere while more body is to
+//! come loses a piece of it in Envoy 1.35 to 1.39 (envoyproxy/envoy#46841).
+
+use std::time::Duration;
+
+use warmpath_prompt::Endpoint;
+use warmpath_protocol::{Decision, JSON, MESSAGE_PACK, ROUTE_PATH, ROUTE_TEXT_PATH};
+
+use crate::decide::{self, Question, Report};
+use crate::host::{Action, Host, Level};
+use crate::inbound::{EXPLAIN_HEADER, Inbound, POLICY_HEADER, WORKER_HEADER};
+use crate::metrics;
+use crate::reason::{Fallback, Outcome};
+use crate::root::Root;
+
+/// The state of one request.
+#[derive(Debug)]
+pub struct Stream {
+    context: u32,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing came yet.
+    Headers,
+    /// Not ours to handle.
+    Passing,
+    /// The headers are held, the body is coming.
+    Body(Box<Held>),
+    /// The indexer was asked.
+    Awaiting {
+        /// When the request's body had come to its end.
+        since: Duration,
+    },
+    /// The request went on.
+    Forwarded(Outcome, Option<Report>),
+    /// Nothing comes any more.
+    Done,
+}
+
+#[derive(Debug)]
+struct Held {
+    endpoint: Endpoint,
+    inbound: Inbound,
+    /// Bytes of the body that Envoy holds.
+    size: usize,
+}
+
+impl Stream {
+    /// The request of this context id.
+    pub fn new(context: u32) -> Self {
+        Self { context, state: State::Headers }
+    }
+
+    /// The request's headers are there.
+    pub fn on_request_headers(
+        &mut self,
+        host: &dyn Host,
+        root: &mut Root,
+        end_of_stream: bool,
+    ) -> Action {
+        self.state = State::Passing;
+        let Ok(headers) = host.request_headers() else { return Action::Continue };
+        let inbound = Inbound::read(headers, root.config().overrides);
+        for name in &inbound.forged {
+            if let Err(status) = host.remove_request_header(name) {
+                host.log(Level::Warn, &format!("warmpath: {name} could not be removed: {status}"));
+            }
+        }
+        let Some(endpoint) = inbound.endpoint else { return Action::Continue };
+        if let Some(fallback) = self.refusal(host, root, &inbound, end_of_stream) {
+            return self.fall_back(host, root, fallback);
+        }
+        self.state = State::Body(Box::new(Held { endpoint, inbound, size: 0 }));
+        Action::Pause
+    }
+
+    /// Why this request need not even be held, if that is known already.
+    fn refusal(
+        &self,
+        host: &dyn Host,
+        root: &Root,
+        inbound: &Inbound,
+        end_of_stream: bool,
+    ) -> Option<Fallback> {
+        let limit = root.config().max_body_bytes as u64;
+        if end_of_stream {
+            Some(Fallback::NoBody)
+        } else if inbound.content_length.is_some_and(|length| length > limit) {
+            Some(Fallback::BodyTooLarge)
+        } else {
+            root.refusal(host.now())
+        }
+    }
+
+    /// `size` bytes of the body are held.
+    pub fn on_request_body(
+        &mut self,
+        host: &dyn Host,
+        root: &mut Root,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Action {
+        match &mut self.state {
+            State::Body(held) => {
+                held.size = size;
+                if size > root.config().max_body_bytes {
+                    self.fall_back(host, root, Fallback::BodyTooLarge)
+                } else if end_of_stream {
+                    self.on_request_end(host, root)
+                } else {
+                    Action::Pause
+                }
+            }
+            State::Awaiting { .. } => Action::Pause,
+            _ => Action::Continue,
+        }
+    }
+
+    /// Trailers came, and so all of the body did.
+    pub fn on_request_trailers(&mut self, host: &dyn Host, root: &mut Root) -> Action {
+        match &self.state {
+            State::Body(_) => self.on_request_end(host, root),
+            State::Awaiting { .. } => Action::Pause,
+            _ => Action::Continue,
+        }
+    }
+
+    fn on_request_end(&mut self, host: &dyn Host, root: &mut Root) -> Action {
+        let since = host.now();
+        let State::Body(held) = std::mem::replace(&mut self.state, State::Passing) else {
+            return Action::Continue;
+        };
+        match self.ask(host, root, &held, since) {
+            Ok(()) => {
+                self.state = State::Awaiting { since };
+                Action::Pause
+            }
+            Err(fallback) => self.fall_back(host, root, fallback),
+        }
+    }
+
+    /// Makes the question of the body and sends it.
+    fn ask(
+        &self,
+        host: &dyn Host,
+        root: &mut Root,
+        held: &Held,
+        since: Duration,
+    ) -> Result<(), Fallback> {
+        let overrides = &held.inbound.overrides;
+        let body = host.request_body(held.size).map_err(|_| Fallback::BodyUnread)?;
+        let question = decide::question(
+            held.endpoint,
+            &body,
+            overrides,
+            root.models(),
+            root.config().text_fallback,
+            since.as_secs(),
+        )?;
+        let request_id = held
+            .inbound
+            .request_id
+            .clone()
+            .unwrap_or_else(|| format!("{:x}-{}", since.as_nanos(), self.context));
+        let mut headers = vec![(":method", "POST"), ("x-request-id", request_id.as_str())];
+        headers.extend(held.inbound.traceparent.as_deref().map(|value| ("traceparent", value)));
+        let (path, payload) = match question {
+            Question::Hashes(mut route) => {
+                drop(body);
+                route.request_id.clone_from(&request_id);
+                root.metrics().count(host, metrics::TOKENS, route.tokens);
+                headers.push(("content-type", MESSAGE_PACK));
+                let packed = rmp_serde::to_vec_named(&*route).map_err(|_| Fallback::Unwritable)?;
+                (ROUTE_PATH, packed)
+            }
+            Question::Text => {
+                headers.push(("content-type", JSON));
+                headers.push(("x-warmpath-path", held.inbound.path.as_str()));
+                headers.extend(overrides.worker.as_deref().map(|value| (WORKER_HEADER, value)));
+                headers.extend(overrides.policy.as_deref().map(|value| (POLICY_HEADER, value)));
+                headers.extend(overrides.explain.then_some((EXPLAIN_HEADER, "1")));
+                (ROUTE_TEXT_PATH, body)
+            }
+        };
+        headers.push((":path", path));
+        let now = host.now();
+        root.metrics().time(host, metrics::PROMPT, now.saturating_sub(since));
+        root.route(host, self.context, now, &headers, &payload)
+    }
+
+    /// The indexer answered, or will not.
+    pub fn on_answer(
+        &mut self,
+        host: &dyn Host,
+        root: &mut Root,
+        answer: Result<Decision, Fallback>,
+    ) {
+        let State::Awaiting { since } = self.state else { return };
+        let forwarded = answer.and_then(|decision| {
+            for (name, value) in decide::upstream_headers(&decision, root.config()) {
+                host.set_request_header(name, &value).map_err(|_| Fallback::HeaderRefused)?;
+            }
+            Ok((Outcome::Routed(decision.reason), Some(Report::new(&decision))))
+        });
+        let (outcome, report) =
+            forwarded.unwrap_or_else(|fallback| (Outcome::Fallback(fallback), None));
+        let took = host.now().saturating_sub(since);
+        root.metrics().time(host, metrics::DECISION, took);
+        self.forward(host, root, outcome, report, Some(took));
+        if let Err(status) = host.resume_request() {
+            host.log(Level::Error, &format!("warmpath: a request could not be resumed: {status}"));
+        }
+    }
+
+    fn fall_back(&mut self, host: &dyn Host, root: &mut Root, fallback: Fallback) -> Action {
+        self.forward(host, root, Outcome::Fallback(fallback), None, None);
+        Action::Continue
+    }
+
+    fn forward(
+        &mut self,
+        host: &dyn Host,
+        root: &mut Root,
+        outcome: Outcome,
+        report: Option<Report>,
+        took: Option<Duration>,
+    ) {
+        let reason = outcome.to_string();
+        root.metrics().count_reason(host, metrics::REQUESTS, &reason);
+        let took = took.map(|took| metrics::microseconds(took).to_string());
+        let state = [
+            ("warmpath.reason", Some(reason.as_str())),
+            ("warmpath.decision_us", took.as_deref()),
+            ("warmpath.worker", report.as_ref().map(|report| report.worker.as_str())),
+            ("warmpath.overlap", report.as_ref().map(|report| report.overlap.as_str())),
+        ];
+        for (name, value) in state {
+            if let Some(value) = value {
+                // A gap in the access log is all that a refusal can mean.
+                let _unheard = host.set_filter_state(name, value);
+            }
+        }
+        self.state = State::Forwarded(outcome, report);
+    }
+
+    /// The answer's headers are about to go to the client.
+    pub fn on_response_headers(&mut self, host: &dyn Host, root: &Root) {
+        let State::Forwarded(outcome, report) = &self.state else { return };
+        if !root.config().report {
+            return;
+        }
+        let reason = outcome.to_string();
+        let headers = report.iter().flat_map(Report::headers);
+        for (name, value) in headers.chain([("x-warmpath-reason", reason.as_str())]) {
+            // The answer itself is what the client wants.
+            let _unheard = host.set_response_header(name, value);
+        }
+    }
+
+    /// The request is over, by its end or because a side left.
+    pub fn on_done(&mut self, host: &dyn Host, root: &mut Root) {
+        if let State::Awaiting { .. } = self.state {
+            let reason = Outcome::ClientGone.to_string();
+            root.metrics().count_reason(host, metrics::REQUESTS, &reason);
+        }
+        self.state = State::Done;
+    }
+}

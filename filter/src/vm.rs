@@ -1,0 +1,113 @@
+//! Which callback is whose: context ids and call tokens to roots and streams.
+//!
+//! Envoy makes every call of the filter in the root's name, so that the answer
+//! comes even where the request is gone; the token says for whom it was.
+
+use std::collections::BTreeMap;
+
+use crate::host::{Action, Host, Reply};
+use crate::root::Root;
+use crate::stream::Stream;
+
+/// Everything in one VM. A callback for a context that is not there does nothing.
+pub struct Vm<H> {
+    host: H,
+    roots: BTreeMap<u32, Root>,
+    streams: BTreeMap<u32, (u32, Stream)>,
+}
+
+impl<H: Host> Vm<H> {
+    /// An empty VM.
+    pub fn new(host: H) -> Self {
+        Self { host, roots: BTreeMap::new(), streams: BTreeMap::new() }
+    }
+
+    /// `root` is 0 where the new context is a root itself.
+    pub fn on_context_create(&mut self, context: u32, root: u32) {
+        if root == 0 {
+            self.roots.insert(context, Root::default());
+        } else {
+            self.streams.insert(context, (root, Stream::new(context)));
+        }
+    }
+
+    /// The configuration of a root is there, or a new one.
+    pub fn on_configure(&mut self, context: u32, size: usize) {
+        if let Some(root) = self.roots.get_mut(&context) {
+            root.on_configure(&self.host, size);
+        }
+    }
+
+    /// A root's timer.
+    pub fn on_tick(&mut self, context: u32) {
+        if let Some(root) = self.roots.get_mut(&context) {
+            root.on_tick(&self.host);
+        }
+    }
+
+    /// See [`Stream::on_request_headers`].
+    pub fn on_request_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
+        self.with(context, Action::Continue, |host, root, stream| {
+            stream.on_request_headers(host, root, end_of_stream)
+        })
+    }
+
+    /// See [`Stream::on_request_body`].
+    pub fn on_request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+        self.with(context, Action::Continue, |host, root, stream| {
+            stream.on_request_body(host, root, size, end_of_stream)
+        })
+    }
+
+    /// See [`Stream::on_request_trailers`].
+    pub fn on_request_trailers(&mut self, context: u32) -> Action {
+        self.with(context, Action::Continue, |host, root, stream| {
+            stream.on_request_trailers(host, root)
+        })
+    }
+
+    /// See [`Stream::on_response_headers`].
+    pub fn on_response_headers(&mut self, context: u32) {
+        self.with(context, (), |host, root, stream| stream.on_response_headers(host, root));
+    }
+
+    /// The answer to a call of any root's.
+    pub fn on_call_reply(&mut self, token: u32, reply: &Reply) {
+        let host = &self.host;
+        let waiting = self
+            .roots
+            .values_mut()
+            .filter_map(|root| root.take_call(token).map(|purpose| (root, purpose)))
+            .find_map(|(root, purpose)| root.on_reply(host, purpose, reply));
+        let Some((context, answer)) = waiting else { return };
+        // The request may be gone since, from us or from Envoy.
+        if self.streams.contains_key(&context) && host.act_for(context).is_ok() {
+            self.with(context, (), |host, root, stream| stream.on_answer(host, root, answer));
+        }
+    }
+
+    /// A stream or a root has come to its end.
+    pub fn on_done(&mut self, context: u32) {
+        if let Some(root) = self.roots.get_mut(&context) {
+            root.on_done(&self.host);
+        }
+        self.with(context, (), |host, root, stream| stream.on_done(host, root));
+    }
+
+    /// The context id will not come again.
+    pub fn on_delete(&mut self, context: u32) {
+        self.roots.remove(&context);
+        self.streams.remove(&context);
+    }
+
+    fn with<T>(
+        &mut self,
+        context: u32,
+        otherwise: T,
+        callback: impl FnOnce(&dyn Host, &mut Root, &mut Stream) -> T,
+    ) -> T {
+        let Some((root, stream)) = self.streams.get_mut(&context) else { return otherwise };
+        let Some(root) = self.roots.get_mut(root) else { return otherwise };
+        callback(&self.host, root, stream)
+    }
+}
