@@ -1,1 +1,28 @@
-//! stub
+/*!
+The sidecar that knows which worker holds which prefix, and decides.
+
+Two flows meet only in the index. The *write path* follows every engine's KV
+events and load ([`events`], [`load`]); the *read path* answers route requests
+([`api`] → [`router`] → [`policy`]). [`fleet`] knows the workers and owns the
+tasks that follow them, [`models`] what the filter needs to tokenize, [`config`]
+what the operator said, and [`app`] puts it together.
+
+The sidecar is native and outside of Envoy, not a part of the filter, because
+the index must be one for all of Envoy's threads, which share nothing, and
+because event streams are connections, which a filter can not hold.
+
+It sees hashes, never prompts, unless a filter asks it to tokenize
+(`/v1/route/text`); even then no text is kept or logged.
+*/
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod events;
+pub mod fleet;
+pub mod load;
+pub mod models;
+pub mod policy;
+pub mod router;
+pub mod tokens;

@@ -1,2 +1,71 @@
-//! stub
-fn main() {}
+//! The binary: command line in, library called, exit status out.
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use warmpath_indexer::app::{self, Listeners};
+use warmpath_indexer::cli::{Cli, Command};
+use warmpath_indexer::config::{Config, Flags, LogFormat};
+use warmpath_indexer::tokens;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => serve(&cli.flags),
+        Some(Command::Tokens { model_path, engine }) => {
+            let output = io::BufWriter::new(io::stdout().lock());
+            tokens::run(&model_path, engine, io::stdin().lock(), output).map_err(Into::into)
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(flags: &Flags) -> anyhow::Result<()> {
+    log_to_stderr(flags.log_format);
+    let config = Config::load(flags)?;
+    let listeners = Listeners::bind(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("api")
+        .enable_all()
+        .build()
+        .context("the runtime can not start")?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(stop_on_signal(shutdown.clone()));
+        Ok(app::run(config, listeners, shutdown).await?)
+    })
+}
+
+async fn stop_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    shutdown.cancel();
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("WARMPATH_LOG").unwrap_or_else(|_| "info".into());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}

@@ -1,0 +1,95 @@
+//! The one form of every refusal.
+
+use axum::extract::rejection::BytesRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use warmpath_protocol::{ErrorBody, JSON, MESSAGE_PACK, code};
+
+use super::route::Form;
+use crate::router::RouteError;
+
+/// A refusal, with its status.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    form: Form,
+}
+
+impl ApiError {
+    /// A refusal in JSON.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), form: Form::Json }
+    }
+
+    /// 400: what was sent can not be read.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code::BAD_REQUEST, message)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, message)
+    }
+
+    /// The same refusal in another encoding.
+    pub fn form(self, form: Form) -> Self {
+        Self { form, ..self }
+    }
+
+    /// The code of the body.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<RouteError> for ApiError {
+    fn from(error: RouteError) -> Self {
+        let status = match error {
+            RouteError::UnknownModel(_) => StatusCode::NOT_FOUND,
+            RouteError::BlockSize(_) => StatusCode::BAD_REQUEST,
+            RouteError::UnknownPolicy(_) | RouteError::Pin(..) => StatusCode::UNPROCESSABLE_ENTITY,
+            RouteError::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::new(rejection.status(), code::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody::new(self.code, self.message);
+        self.form.respond(self.status, &body)
+    }
+}
+
+/// Reads a JSON body; the message of serde names the field and the place.
+pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the body can not be read: {error}")))
+}
+
+impl Form {
+    /// Encodes a body.
+    pub(super) fn respond<T: serde::Serialize>(self, status: StatusCode, body: &T) -> Response {
+        let encoded = match self {
+            Self::Json => serde_json::to_vec(body).map_err(|error| error.to_string()),
+            Self::MessagePack => rmp_serde::to_vec_named(body).map_err(|error| error.to_string()),
+        };
+        let kind = match self {
+            Self::Json => JSON,
+            Self::MessagePack => MESSAGE_PACK,
+        };
+        match encoded {
+            Ok(bytes) => (status, [(header::CONTENT_TYPE, kind)], bytes).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+        }
+    }
+}

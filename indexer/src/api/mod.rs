@@ -1,0 +1,76 @@
+/*!
+The HTTP API: paths to the library's functions, and nothing more.
+
+Every handler reads its body as bytes and parses it itself: the extractors'
+own refusals are plain text with statuses of their own choosing, and a client
+must find the one error form everywhere.
+*/
+
+mod admin;
+mod compat;
+mod decisions;
+mod error;
+mod manifest;
+mod metrics;
+mod overlap;
+mod route;
+mod text;
+mod workers;
+
+use std::sync::Arc;
+
+use axum::Router as Paths;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{delete, get, post};
+use warmpath_protocol::{MANIFEST_PATH, ROUTE_PATH, ROUTE_TEXT_PATH, TABLES_PATH, code};
+
+pub use admin::{Admin, admin};
+pub use error::ApiError;
+pub use metrics::ApiMetrics;
+
+use crate::fleet::Fleet;
+use crate::models::{Catalog, Names};
+use crate::router::Router;
+
+/// What the handlers work with.
+pub struct Api {
+    /// The workers.
+    pub fleet: Arc<Fleet>,
+    /// The models' names.
+    pub names: Arc<Names>,
+    /// The models' tokenizers.
+    pub catalog: Arc<Catalog>,
+    /// The read path.
+    pub router: Router,
+    /// What was asked and refused, counted.
+    pub metrics: ApiMetrics,
+}
+
+/// The paths of the API.
+pub fn api(api: Arc<Api>, max_body_bytes: usize) -> Paths {
+    Paths::new()
+        .route(ROUTE_PATH, post(route::route))
+        .route(ROUTE_TEXT_PATH, post(text::route_text))
+        .route("/v1/overlap", post(overlap::overlap))
+        .route("/v1/workers", get(workers::list).post(workers::add))
+        .route("/v1/workers/{id}", delete(workers::remove))
+        .route("/v1/decisions", get(decisions::list))
+        .route("/v1/decisions/{request_id}", get(decisions::one))
+        .route(MANIFEST_PATH, get(manifest::manifest))
+        .route(&format!("{TABLES_PATH}/{{sha256}}"), get(manifest::table))
+        .route("/find_best_worker", post(compat::find_best_worker))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .with_state(api)
+}
+
+async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("no path {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, code::BAD_REQUEST, message)
+}

@@ -1,0 +1,56 @@
+//! The command line, as types; its texts are the manual.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+
+/// Routes LLM requests to the worker that holds the longest prefix of the prompt.
+///
+/// Without a subcommand it serves: it follows the workers' KV events and load,
+/// and answers the filter in Envoy. Everything can be said in a file (--config),
+/// by environment variables or by flags; flags win over variables, and both over
+/// the file.
+///
+/// Four vLLM servers on this host, with the ports of the standalone routers:
+///
+///     warmpath-indexer --num-workers 4 --model-path /models/qwen --served-model-name qwen
+#[derive(Clone, Debug, Parser)]
+#[command(name = "warmpath-indexer", version, verbatim_doc_comment)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    /// What to serve.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the indexer can do beside serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Tokenize JSON lines from stdin: {"text": …} or an OpenAI body, to {"ids": […]} or {"error": …} each
+    ///
+    /// A text is encoded as it is, without the special tokens that a prompt
+    /// would begin with; a body becomes the ids that the engine hashes. A body
+    /// with several prompts gives "prompts" too.
+    Tokens {
+        /// Folder of the model: tokenizer.json, tokenizer_config.json, chat template
+        #[arg(long, env = "WARMPATH_MODEL_PATH", value_name = "DIR")]
+        model_path: PathBuf,
+        /// What encodes: the table as it runs in Envoy, or the reference library
+        #[arg(long, value_enum, default_value_t = Engine::Table)]
+        engine: Engine,
+    },
+}
+
+/// What turns text into token ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The compiled table, as it runs in Envoy.
+    Table,
+    /// Hugging Face's tokenizers.
+    Library,
+}

@@ -1,0 +1,199 @@
+/*!
+What the indexer is told: which models and workers there are, where it listens.
+
+A YAML file, environment variables, command-line flags and `POST /v1/workers`
+all end in one JSON tree that one reader turns into these types. Deriving serde's
+`Deserialize` was rejected: it stops at the first mistake, and an operator
+should learn of all of them at once. The reader walks the tree, notes every
+unknown field, wrong type and bad value with its path, and only then fails.
+
+Precedence, strongest first: flags, environment, file, defaults. Workers that
+`--num-workers` makes are the exception: a worker of the file with the same id
+wins over the made one, field by field.
+*/
+
+mod check;
+mod fields;
+mod flags;
+mod read;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use flags::{Flags, LogFormat};
+use serde_json::Value;
+
+/// Everything that the indexer is told; each field names its default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Address of the API, `ip:port`. Default `127.0.0.1:7000`.
+    pub listen: SocketAddr,
+    /// Path of a Unix socket that serves the same API. Default none.
+    pub unix_socket: Option<PathBuf>,
+    /// Address of `/healthz`, `/readyz` and `/metrics`. Default `127.0.0.1:7001`.
+    pub admin: SocketAddr,
+    /// Name of the policy that decides. Default `logit`.
+    pub policy: String,
+    /// Age in milliseconds past which a load report counts as unknown. Default 10000.
+    pub load_stale_ms: u64,
+    /// How many decisions are kept for `/v1/decisions`. Default 1024.
+    pub decisions: usize,
+    /// Largest request body that the API reads, in bytes. Default 16777216.
+    pub max_body_bytes: usize,
+    /// The models; at least one where there are workers. Default none.
+    pub models: Vec<ModelConfig>,
+    /// The workers at start; more may come and go over the API. Default none.
+    pub workers: Vec<WorkerConfig>,
+}
+
+/// One base model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// The served name. Required.
+    pub name: String,
+    /// Folder with `tokenizer.json`, its configuration and template. Default
+    /// none: the model is then routed by load, for want of tokens.
+    pub path: Option<PathBuf>,
+    /// Other names that the workers answer to. Default none.
+    pub aliases: Vec<String>,
+    /// LoRA adapters, each a name that clients send as `model`. Default none.
+    pub adapters: Vec<String>,
+    /// Block size in tokens; events of another are rejected. Default none: each
+    /// worker's first event teaches it.
+    pub block_size: Option<u32>,
+}
+
+/// One engine endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerConfig {
+    /// Its id. Required.
+    pub id: String,
+    /// Name of the model that it serves. Required unless there is only one.
+    pub model: String,
+    /// `ip:port` exactly as Envoy's cluster spells it; a host name serves only
+    /// the `cluster_header` destination. Required.
+    pub endpoint: String,
+    /// Its own Envoy cluster. Default `worker-{id}`.
+    pub cluster: String,
+    /// Data-parallel ranks; rank r uses port + r for events and replay. Default 1.
+    pub ranks: u32,
+    /// Where its KV events come from. Default none: it is routed by load alone.
+    pub events: Option<EventsConfig>,
+    /// Where its load comes from. Default none: its load counts as what was
+    /// routed to it lately.
+    pub load: LoadConfig,
+    /// How it is probed. Default `{}`, that is, with the defaults below.
+    pub health: HealthConfig,
+}
+
+/// One worker's KV events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsConfig {
+    /// ZMQ endpoint of rank 0, `tcp://host:port`. Required.
+    pub endpoint: String,
+    /// ZMQ endpoint of rank 0's replay socket. Default none: what is lost stays lost.
+    pub replay: Option<String>,
+    /// Whether the indexer binds and the engine connects. Default false.
+    pub bind: bool,
+    /// Topic prefix to subscribe to. Default empty: everything.
+    pub topic: String,
+}
+
+/// One worker's load reports; of two sources the last report wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadConfig {
+    /// ZMQ endpoint that publishes `{"num_waiting_reqs":…,"kv_cache_usage":…}`. Default none.
+    pub zmq: Option<String>,
+    /// URL of a Prometheus page with vLLM's gauges. Default none.
+    pub prometheus: Option<String>,
+    /// Milliseconds between two reads of the page. Default 500.
+    pub interval_ms: u64,
+}
+
+/// One worker's health probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// Path of the probe at the worker's endpoint; any 2xx is healthy. Default `/health`.
+    pub path: String,
+    /// Milliseconds between two probes; 0 never probes. Default 1000.
+    pub interval_ms: u64,
+    /// Milliseconds that a probe may take. Default 2000.
+    pub timeout_ms: u64,
+}
+
+impl HealthConfig {
+    /// Time between two probes, or none where it is never probed.
+    pub fn interval(&self) -> Option<Duration> {
+        (self.interval_ms > 0).then(|| Duration::from_millis(self.interval_ms))
+    }
+}
+
+/// Every mistake of a configuration, in the order of its fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = if self.0.len() == 1 { "1 error" } else { &format!("{} errors", self.0.len()) };
+        write!(formatter, "the configuration has {errors}")?;
+        self.0.iter().try_for_each(|error| write!(formatter, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the file that the flags name, if any, and lays the flags over it.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigErrors> {
+        let file = match &flags.config {
+            Some(path) => read_file(path)?,
+            None => Value::Object(serde_json::Map::new()),
+        };
+        Self::from_tree(&flags.over(file))
+    }
+
+    /// Reads a configuration from the text of a YAML file.
+    pub fn from_yaml(text: &str) -> Result<Self, ConfigErrors> {
+        Self::from_tree(&parse(text, "the configuration")?)
+    }
+
+    /// Reads and checks a whole tree.
+    pub fn from_tree(tree: &Value) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let config = read::config(tree, &mut errors);
+        check::config(&config, &mut errors);
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+impl WorkerConfig {
+    /// Reads and checks one worker, as the API takes it.
+    ///
+    /// `models` are the names that it may serve.
+    pub fn from_tree(tree: &Value, models: &[&str]) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let worker = read::worker(tree, "worker", models, &mut errors);
+        check::worker(&worker, "worker", models, &mut errors);
+        if errors.is_empty() { Ok(worker) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Value, ConfigErrors> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigErrors(vec![format!("{}: can not be read: {error}", path.display())])
+    })?;
+    parse(&text, &path.display().to_string())
+}
+
+fn parse(text: &str, name: &str) -> Result<Value, ConfigErrors> {
+    if text.trim().is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    serde_saphyr::from_str(text)
+        .map_err(|error| ConfigErrors(vec![format!("{name}: not YAML: {error}")]))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! One worker: its configuration, its ranks, its tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use warmpath_radix::{Holder, Index, WorkerId};
+
+use super::{Health, health, rank_endpoint};
+use crate::config::WorkerConfig;
+use crate::events::{self, RankStatus};
+use crate::load::{self, LoadCell, Rejected};
+
+/// One engine endpoint.
+pub struct Worker {
+    /// Its handle in the index.
+    pub id: WorkerId,
+    /// Its id as configured.
+    pub name: Arc<str>,
+    /// Its model, by position.
+    pub model: usize,
+    /// What was said about it.
+    pub config: WorkerConfig,
+    /// Its data-parallel ranks; never empty.
+    pub ranks: Vec<Rank>,
+    /// Whether it answers.
+    pub health: Health,
+    /// Load frames that could not be read, by reason.
+    pub load_rejected: Rejected,
+    /// When it was added.
+    pub added: Instant,
+    configured_block_size: Option<u32>,
+    pub(super) stop: CancellationToken,
+}
+
+/// One data-parallel rank of a worker.
+pub struct Rank {
+    /// Its number.
+    pub rank: u32,
+    /// What its events told.
+    pub status: Arc<RankStatus>,
+    /// How busy it is.
+    pub load: LoadCell,
+    /// Decisions for it.
+    pub decisions: AtomicU64,
+    /// Tokens of those decisions' prompts.
+    pub prompt_tokens: AtomicU64,
+    /// Tokens of those that it held.
+    pub overlap_tokens: AtomicU64,
+}
+
+impl Worker {
+    pub(super) fn new(
+        id: WorkerId,
+        model: usize,
+        configured_block_size: Option<u32>,
+        stale: Duration,
+        config: WorkerConfig,
+        stop: CancellationToken,
+    ) -> Self {
+        let rank = |rank| Rank {
+            rank,
+            status: Arc::new(RankStatus::new()),
+            load: LoadCell::new(stale),
+            decisions: AtomicU64::new(0),
+            prompt_tokens: AtomicU64::new(0),
+            overlap_tokens: AtomicU64::new(0),
+        };
+        Self {
+            id,
+            name: config.id.as_str().into(),
+            model,
+            ranks: (0..config.ranks.max(1)).map(rank).collect(),
+            health: Health::default(),
+            load_rejected: Rejected::default(),
+            added: Instant::now(),
+            configured_block_size,
+            config,
+            stop,
+        }
+    }
+
+    /// The holder that a rank of it is.
+    pub fn holder(&self, rank: u32) -> Holder {
+        Holder { worker: self.id, rank }
+    }
+
+    /// A rank's block size in tokens: what its events say, else what was
+    /// configured; 0 where neither is known.
+    pub fn block_size(&self, rank: &Rank) -> u32 {
+        rank.status.block_size().or(self.configured_block_size).unwrap_or(0)
+    }
+
+    /// Where a rank's events come from.
+    fn source(&self, rank: u32) -> Option<events::Source> {
+        let config = self.config.events.as_ref()?;
+        Some(events::Source {
+            worker_name: self.name.to_string(),
+            holder: self.holder(rank),
+            ranks: self.config.ranks,
+            endpoint: rank_endpoint(&config.endpoint, rank)?,
+            replay: config.replay.as_ref().and_then(|replay| rank_endpoint(replay, rank)),
+            bind: config.bind,
+            topic: config.topic.clone(),
+            block_size: self.configured_block_size,
+        })
+    }
+
+    /// Starts the tasks that keep the worker's state; they end with its token.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        index: &Arc<Index>,
+        client: &reqwest::Client,
+    ) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for rank in &self.ranks {
+            if let Some(source) = self.source(rank.rank) {
+                let status = Arc::clone(&rank.status);
+                tasks.spawn(events::follow(source, Arc::clone(index), status, self.stop.clone()));
+            }
+        }
+        if let Some(endpoint) = self.config.load.zmq.clone() {
+            tasks.spawn(load::zmq::follow(Arc::clone(self), endpoint, self.stop.clone()));
+        }
+        if let Some(url) = self.config.load.prometheus.clone() {
+            let every = Duration::from_millis(self.config.load.interval_ms);
+            let client = client.clone();
+            let stop = self.stop.clone();
+            tasks.spawn(load::prometheus::follow(Arc::clone(self), client, url, every, stop));
+        }
+        if let Some(every) = self.config.health.interval() {
+            tasks.spawn(health::follow(Arc::clone(self), client.clone(), every, self.stop.clone()));
+        }
+        tasks
+    }
+}
