@@ -1,0 +1,248 @@
+/*!
+Follows one event stream through losses, restarts and silence.
+
+Two halves in one task: one receives, the other decides and writes the index, so
+that live batches are taken in while a replay is on its way. What is replayed
+goes through the same sequence as what is live, which drops what came twice.
+
+Every replay begins *at* the last batch applied, not behind it: if that comes
+back with the same bytes the engine is the one that we know, and what follows is
+what we missed; if it comes back otherwise, or not at all, the engine has begun
+anew. That is the only way to learn of a restart before the next request.
+*/
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use warmpath_radix::Index;
+
+use super::replay::Replay;
+use super::source::{Signal, subscribe};
+use super::{Applier, RankStatus, Source, Verdict};
+
+/// Live batches taken in while one is being applied or a replay runs.
+const BACKLOG: usize = 4096;
+/// Answers asked for in one go, each from where the last broke off.
+const ROUNDS: usize = 32;
+/// How long a replay socket that did not answer is left alone.
+const COOL_DOWN: Duration = Duration::from_secs(5);
+/// After a connection: a batch may have fallen between replay and subscription.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Silence after which the engine is asked whether it is the same, and whether
+/// the end of a burst was dropped.
+const QUIET: Duration = Duration::from_secs(15);
+/// Silence after which a connection without a replay socket is replaced.
+const QUIET_BLIND: Duration = Duration::from_secs(60);
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// Follows `source` and writes what it says into `index`, until `shutdown`.
+///
+/// It never returns before and survives everything else: a worker that is not
+/// there, lies, or vanishes has a [`RankStatus`] that says so. What the stream's
+/// holder has stays in the index; whoever removes a worker clears it afterwards.
+pub async fn follow(
+    source: Source,
+    index: Arc<Index>,
+    status: Arc<RankStatus>,
+    shutdown: CancellationToken,
+) {
+    let lives = async {
+        loop {
+            // A panic below, ours or the socket crate's, ends a task of its own.
+            let mut task = JoinSet::new();
+            task.spawn(live(source.clone(), index.clone(), status.clone()));
+            task.join_next().await;
+            tracing::error!(worker = source.worker_name, "the event stream's task broke off");
+            status.reject("internal");
+            index.clear(source.holder);
+            sleep(PAUSE_AFTER_PANIC).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = lives => {}
+    }
+    status.update(|status| status.connected = false);
+}
+
+async fn live(source: Source, index: Arc<Index>, status: Arc<RankStatus>) {
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let renew = Notify::new();
+    let follower = Follower {
+        applier: Applier::new(&source, index, status.clone()),
+        source: &source,
+        status: &status,
+        renew: &renew,
+        silent_until: None,
+        answers: false,
+        incomplete: false,
+    };
+    tokio::join!(subscribe(&source, &renew, sender), follower.run(receiver));
+}
+
+/// How a replay went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// To its end; true if it brought anything new.
+    Complete(bool),
+    /// It broke off; true if it got further than before.
+    Broken(bool),
+}
+
+struct Follower<'a> {
+    applier: Applier,
+    source: &'a Source,
+    status: &'a RankStatus,
+    renew: &'a Notify,
+    /// The replay socket did not answer and is left alone until then.
+    silent_until: Option<Instant>,
+    /// The replay socket has brought batches: it keeps them, so that an empty
+    /// answer means something.
+    answers: bool,
+    /// Batches are missing that the engine may still have.
+    incomplete: bool,
+}
+
+impl Follower<'_> {
+    async fn run(mut self, mut signals: mpsc::Receiver<Signal>) {
+        let quiet = if self.source.replay.is_some() { QUIET } else { QUIET_BLIND };
+        let mut probe: Option<Instant> = None;
+        loop {
+            let signal = match probe {
+                Some(probe) => timeout_at(probe, signals.recv()).await,
+                None => Ok(signals.recv().await),
+            };
+            match signal {
+                Ok(Some(Signal::Connected)) => {
+                    self.status.update(|status| status.connected = true);
+                    self.silent_until = None;
+                    if !matches!(self.replay(true).await, Outcome::Complete(_)) {
+                        self.incomplete |= self.applier.last().is_none();
+                    }
+                    self.status.update(|status| status.synced = true);
+                    let settled = if self.source.replay.is_some() { SETTLED } else { quiet };
+                    probe = Some(Instant::now() + settled);
+                }
+                Ok(Some(Signal::Disconnected)) => {
+                    self.status.update(|status| status.connected = false);
+                    probe = None;
+                }
+                Ok(Some(Signal::Message(frames))) => {
+                    self.message(&frames).await;
+                    probe = Some(Instant::now() + quiet);
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.quiet().await;
+                    probe = Some(Instant::now() + quiet);
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self, frames: &[bytes::Bytes]) {
+        let Some((seq, payload)) = self.applier.split(frames) else { return };
+        match self.applier.offer(seq, payload) {
+            Verdict::Applied | Verdict::Duplicate => return,
+            Verdict::Gap { .. } => self.status.update(|status| status.gaps += 1),
+            Verdict::Restarted => {}
+        }
+        let outcome = self.replay(false).await;
+        match self.applier.offer(seq, payload) {
+            Verdict::Applied | Verdict::Duplicate => {}
+            Verdict::Gap { .. } | Verdict::Restarted => {
+                self.incomplete |= !matches!(outcome, Outcome::Complete(_));
+                self.applier.apply_after_loss(seq, payload);
+            }
+        }
+    }
+
+    async fn quiet(&mut self) {
+        let Some(endpoint) = &self.source.replay else {
+            self.renew.notify_one();
+            return;
+        };
+        if self.incomplete && begins_at_zero(endpoint).await {
+            // The engine still has everything: better than what we pieced together.
+            self.applier.forget();
+            self.incomplete = false;
+        }
+        if self.replay(false).await == Outcome::Complete(true) {
+            // It had more to say than it published to us: the connection is dead.
+            self.renew.notify_one();
+        }
+    }
+
+    /// Asks for everything from the last batch on; `reconnected` if the engine may
+    /// be another since that came.
+    async fn replay(&mut self, reconnected: bool) -> Outcome {
+        let source = self.source;
+        let Some(endpoint) = &source.replay else { return Outcome::Broken(false) };
+        if self.silent_until.is_some_and(|until| Instant::now() < until) {
+            return Outcome::Broken(false);
+        }
+        self.status.update(|status| status.replays += 1);
+        let mut news = false;
+        for _ in 0..ROUNDS {
+            match self.round(endpoint, reconnected).await {
+                Outcome::Complete(more) => return Outcome::Complete(news || more),
+                Outcome::Broken(true) => news = true,
+                Outcome::Broken(false) => break,
+            }
+        }
+        self.silent_until = Some(Instant::now() + COOL_DOWN);
+        Outcome::Broken(news)
+    }
+
+    async fn round(&mut self, endpoint: &str, reconnected: bool) -> Outcome {
+        let first = self.applier.last();
+        let mut replay = match Replay::request(endpoint, first.unwrap_or(0)).await {
+            Ok(replay) => replay,
+            Err(error) => return self.broken(false, &error),
+        };
+        let (mut any, mut news) = (false, false);
+        loop {
+            let (seq, payload) = match replay.next().await {
+                Ok(Some(batch)) => batch,
+                Ok(None) if any || first.is_none() => return Outcome::Complete(news),
+                Ok(None) if reconnected || self.answers => {
+                    // Not even the last batch is there: the engine counts from 0 again.
+                    self.applier.restart();
+                    return Outcome::Broken(true);
+                }
+                Ok(None) => return Outcome::Complete(false),
+                Err(error) => return self.broken(news, &error),
+            };
+            self.answers = true;
+            match self.applier.offer(seq, &payload) {
+                Verdict::Applied => news = true,
+                Verdict::Duplicate => {}
+                // The engine's buffer begins later than we need.
+                Verdict::Gap { .. } if !any => {
+                    self.applier.apply_after_loss(seq, &payload);
+                    news = true;
+                }
+                // A hole in the answer: its socket dropped some.
+                Verdict::Gap { .. } => return Outcome::Broken(news),
+                Verdict::Restarted => return Outcome::Broken(true),
+            }
+            any = true;
+        }
+    }
+
+    fn broken(&self, news: bool, error: &super::replay::ReplayError) -> Outcome {
+        tracing::debug!(worker = self.source.worker_name, %error, "replay broke off");
+        Outcome::Broken(news)
+    }
+}
+
+async fn begins_at_zero(endpoint: &str) -> bool {
+    match Replay::request(endpoint, 0).await {
+        Ok(mut replay) => matches!(replay.next().await, Ok(Some((0, _)))),
+        Err(_) => false,
+    }
+}

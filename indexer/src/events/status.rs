@@ -1,0 +1,81 @@
+//! What is known about one event stream: counters for metrics, readiness, operators.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+/// The state of one rank's event stream, shared between its follower and readers.
+///
+/// One small mutex, taken once per batch: a batch costs thousands of hashes, and
+/// a reader wants figures that belong together.
+#[derive(Debug, Default)]
+pub struct RankStatus {
+    inner: Mutex<RankSnapshot>,
+}
+
+/// A copy of a [`RankStatus`] at one moment. Counters count since the start.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct RankSnapshot {
+    /// The engine is connected now (for a bound socket: it is bound).
+    pub connected: bool,
+    /// The first replay has ended or was given up: what can be known of blocks
+    /// stored before we came is known.
+    pub synced: bool,
+    /// Sequence number of the last batch that was applied.
+    pub last_seq: Option<u64>,
+    /// When the last batch arrived.
+    pub last_event: Option<Instant>,
+    /// Tokens in a block, as configured or learned from the first event.
+    pub block_size: Option<u32>,
+    /// Batches applied, replayed ones included.
+    pub batches: u64,
+    /// Blocks stored, further copies included.
+    pub stored_blocks: u64,
+    /// Copies of blocks removed.
+    pub removed_blocks: u64,
+    /// `AllBlocksCleared` events.
+    pub clears: u64,
+    /// Jumps in the sequence, whether a replay filled them or not.
+    pub gaps: u64,
+    /// Batches that no replay could bring back.
+    pub lost_batches: u64,
+    /// Replays asked for.
+    pub replays: u64,
+    /// Times that the engine turned out to have begun anew.
+    pub restarts: u64,
+    /// Batches and events that could not be used, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Events that are fine but none of ours, by reason.
+    pub ignored: BTreeMap<&'static str, u64>,
+}
+
+impl RankStatus {
+    /// A stream of which nothing has been seen.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All figures, as of one moment.
+    pub fn snapshot(&self) -> RankSnapshot {
+        self.inner.lock().clone()
+    }
+
+    /// The block size alone: every decision asks for it.
+    pub fn block_size(&self) -> Option<u32> {
+        self.inner.lock().block_size
+    }
+
+    /// When the last batch arrived, alone.
+    pub fn last_event(&self) -> Option<Instant> {
+        self.inner.lock().last_event
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RankSnapshot)) {
+        change(&mut self.inner.lock());
+    }
+
+    pub(crate) fn reject(&self, reason: &'static str) {
+        self.update(|status| *status.rejected.entry(reason).or_default() += 1);
+    }
+}
