@@ -37,6 +37,9 @@ struct Held {
 struct Binding {
     node: NodeId,
     copies: u32,
+    /// The hash seed that the block was stored under. It is the holder's and not
+    /// the node's, so that no holder's events can change what another inherits.
+    seed: u64,
 }
 
 impl Index {
@@ -65,8 +68,7 @@ impl Index {
     /// chains behind it inherit it by asking for their parent's.
     pub fn seed(&self, holder: Holder, engine: &EngineHash) -> Option<u64> {
         let inner = self.inner.read();
-        let node = inner.holders.get(&holder)?.by_engine.get(engine)?.node;
-        Some(inner.tree.node(node).seed)
+        Some(inner.holders.get(&holder)?.by_engine.get(engine)?.seed)
     }
 
     /// Records that `holder` dropped one copy of a block.
@@ -138,7 +140,7 @@ impl Inner {
         }
         let held = self.holders.entry(holder).or_default();
         for block in blocks {
-            node = self.tree.child_or_insert(node, block.local, seed);
+            node = self.tree.child_or_insert(node, block.local);
             match held.by_engine.entry(block.engine) {
                 Entry::Occupied(mut entry) if entry.get().node == node => {
                     entry.get_mut().copies += 1;
@@ -147,13 +149,13 @@ impl Inner {
                 Entry::Occupied(mut entry) => {
                     // The new node is held before the old one is let go: they may share
                     // ancestors that only this binding keeps.
-                    let old = entry.insert(Binding { node, copies: 1 });
+                    let old = entry.insert(Binding { node, copies: 1, seed });
                     held.nodes += usize::from(self.tree.hold(node, holder));
                     held.nodes -= usize::from(self.tree.release(old.node, holder));
                     stored.new += 1;
                 }
                 Entry::Vacant(entry) => {
-                    entry.insert(Binding { node, copies: 1 });
+                    entry.insert(Binding { node, copies: 1, seed });
                     held.nodes += usize::from(self.tree.hold(node, holder));
                     stored.new += 1;
                 }

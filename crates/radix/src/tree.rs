@@ -14,8 +14,6 @@ pub(crate) const ROOT: NodeId = 0;
 pub(crate) struct Node {
     pub(crate) parent: NodeId,
     pub(crate) local: u64,
-    /// The hash seed that the chain was stored under.
-    pub(crate) seed: u64,
     pub(crate) children: HashMap<u64, NodeId>,
     /// Who holds the block and by how many engine hashes; sorted by holder. Most
     /// blocks have one holder, a shared system prompt has them all, and a scan in
@@ -67,11 +65,11 @@ impl Tree {
         self.node(parent).children.get(&local).copied()
     }
 
-    pub(crate) fn child_or_insert(&mut self, parent: NodeId, local: u64, seed: u64) -> NodeId {
+    pub(crate) fn child_or_insert(&mut self, parent: NodeId, local: u64) -> NodeId {
         if let Some(child) = self.child(parent, local) {
             return child;
         }
-        let node = Node { parent, local, seed, ..Node::default() };
+        let node = Node { parent, local, ..Node::default() };
         let id = match self.free.pop() {
             Some(id) => {
                 *self.node_mut(id) = node;
