@@ -18,9 +18,16 @@ runtime closes every socket at once and without a farewell, which is what
 SIGKILL does to an engine; that makes failure tests honest inside one process.
 */
 
+mod driver;
 pub mod engine;
 mod fleet;
+mod http;
 mod options;
+mod ports;
+mod publish;
+mod text;
+mod wire;
+mod worker;
 
 pub use fleet::{Fleet, Stats, Worker};
 pub use options::{EventLayout, Options};

@@ -145,12 +145,16 @@ impl Options {
         ensure!(self.max_num_batched_tokens > 0, "--max-num-batched-tokens must be at least 1");
         ensure!(self.max_model_len > 1, "--max-model-len must be at least 2");
         ensure!(self.metrics_interval_ms > 0, "--metrics-interval-ms must be at least 1");
-        for (name, value) in [
-            ("--prefill-tokens-per-second", self.prefill_tokens_per_second),
-            ("--decode-ms-per-token", self.decode_ms_per_token),
-        ] {
-            ensure!(value.is_finite() && value >= 0.0, "{name} must be 0 or more, not {value}");
-        }
+        let rate = self.prefill_tokens_per_second;
+        ensure!(
+            rate == 0.0 || (1.0..=1e12).contains(&rate),
+            "--prefill-tokens-per-second must be 0 or at least 1, not {rate}"
+        );
+        let pause = self.decode_ms_per_token;
+        ensure!(
+            (0.0..=60_000.0).contains(&pause),
+            "--decode-ms-per-token must be 0 to 60000, not {pause}"
+        );
         let capacity = self.num_blocks.saturating_sub(1) * self.block_size;
         ensure!(
             self.max_model_len <= capacity,

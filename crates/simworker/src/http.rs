@@ -1,0 +1,160 @@
+//! The OpenAI server of one worker, with vLLM's other endpoints.
+
+mod answer;
+mod error;
+mod generate;
+mod metrics;
+mod params;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::oneshot;
+use warmpath_prompt::Endpoint;
+
+use crate::driver::{Command, Rank};
+use crate::text::Text;
+use crate::{EventLayout, Options};
+
+pub(crate) use error::Failure;
+
+/// Why an answer ended, as the API and the metrics say it.
+pub(crate) const FINISH_REASONS: [&str; 3] = ["stop", "length", "abort"];
+
+/// Everything a handler needs.
+pub(crate) struct App {
+    pub(crate) options: Arc<Options>,
+    pub(crate) text: Arc<Text>,
+    pub(crate) ranks: Vec<Arc<Rank>>,
+    /// Start of this life in Unix seconds.
+    pub(crate) started: f64,
+    next_id: AtomicU64,
+    turn: AtomicUsize,
+}
+
+impl App {
+    pub(crate) fn new(options: Arc<Options>, text: Arc<Text>, ranks: Vec<Arc<Rank>>) -> App {
+        let (next_id, turn) = (AtomicU64::new(1), AtomicUsize::new(0));
+        App { options, text, ranks, started: unix_seconds(), next_id, turn }
+    }
+
+    fn layout(&self) -> EventLayout {
+        self.options.event_layout
+    }
+
+    /// `count` ids for requests, the first of them.
+    fn ids(&self, count: usize) -> u64 {
+        self.next_id.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// The rank with the least load; equal ones in turn.
+    fn least_loaded(&self) -> &Arc<Rank> {
+        let count = self.ranks.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut order = (0..count).map(|at| &self.ranks[(turn + at) % count]);
+        let first = &self.ranks[turn % count];
+        order.by_ref().min_by_key(|rank| rank.load()).unwrap_or(first)
+    }
+}
+
+/// All routes of a worker.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(completions))
+        .route("/v1/models", get(models))
+        .route("/tokenize", post(tokenize))
+        .route("/reset_prefix_cache", post(reset))
+        .route("/health", get(|| async { StatusCode::OK }))
+        .route("/version", get(version))
+        .route("/metrics", get(prometheus))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app)
+}
+
+pub(crate) fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+type Shared = State<Arc<App>>;
+
+async fn chat(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Response, Failure> {
+    generate::generate(app, Endpoint::Chat, &headers, &body).await
+}
+
+async fn completions(
+    State(app): Shared,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    generate::generate(app, Endpoint::Completions, &headers, &body).await
+}
+
+async fn models(State(app): Shared) -> Response {
+    let base = app.options.model_name();
+    let created = unix_seconds() as u64;
+    let card = |id: &str, root: &str, parent: Option<&str>| {
+        json!({
+            "id": id, "object": "model", "created": created, "owned_by": "vllm", "root": root,
+            "parent": parent, "max_model_len": parent.is_none().then_some(app.options.max_model_len),
+            "permission": [],
+        })
+    };
+    let root = app.options.model_path.display().to_string();
+    let adapters = app.options.lora.iter().map(|name| card(name, name, Some(&base)));
+    let cards: Vec<_> = [card(&base, &root, None)].into_iter().chain(adapters).collect();
+    Json(json!({ "object": "list", "data": cards })).into_response()
+}
+
+/// vLLM's `/tokenize`: the ids that the engine computes for a prompt or a conversation.
+async fn tokenize(State(app): Shared, body: Bytes) -> Result<Response, Failure> {
+    let params = params::Params::parse(&body)?;
+    let endpoint = if params.messages.is_some() { Endpoint::Chat } else { Endpoint::Completions };
+    let (request, _) = generate::admit(&app, endpoint, &params, &body)?;
+    let prompts = generate::tokenize(&app, request).await?;
+    let tokens = prompts.first().cloned().unwrap_or_default();
+    let max = app.options.max_model_len;
+    let count = tokens.len();
+    let body = json!({ "count": count, "max_model_len": max, "tokens": tokens, "token_strs": null });
+    Ok(Json(body).into_response())
+}
+
+#[derive(Deserialize)]
+struct ResetQuery {
+    #[serde(default)]
+    reset_running_requests: bool,
+}
+
+async fn reset(State(app): Shared, Query(query): Query<ResetQuery>) -> Response {
+    let success = reset_ranks(&app.ranks, query.reset_running_requests).await;
+    Json(json!({ "success": success })).into_response()
+}
+
+/// Empties the caches of all ranks; true where all could.
+pub(crate) async fn reset_ranks(ranks: &[Arc<Rank>], restart_running: bool) -> bool {
+    let mut success = true;
+    for rank in ranks {
+        let (done, answer) = oneshot::channel();
+        let command = Command::Reset { restart_running, done };
+        success &= rank.commands.send(command).is_ok() && answer.await.unwrap_or(false);
+    }
+    success
+}
+
+async fn version(State(app): Shared) -> Response {
+    Json(json!({ "version": app.layout().layout().release })).into_response()
+}
+
+async fn prometheus(State(app): Shared) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, metrics::page(&app)).into_response()
+}
