@@ -53,7 +53,9 @@ pub fn question(
     match (hashed, pin) {
         (Ok(route), pin) => Ok(Question::Hashes(Box::new(RouteRequest { pin, ..route }))),
         (Err(Fallback::NoTable), _) if text_fallback => Ok(Question::Text),
-        (Err(_), Some(pin)) => Ok(Question::Hashes(Box::new(RouteRequest { pin: Some(pin), ..bare }))),
+        (Err(_), Some(pin)) => {
+            Ok(Question::Hashes(Box::new(RouteRequest { pin: Some(pin), ..bare })))
+        }
         (Err(fallback), None) => Err(fallback),
     }
 }

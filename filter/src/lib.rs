@@ -13,6 +13,19 @@ is in the wasm module alone, makes the host calls and exports the callbacks.
 The proxy-wasm SDK is not used at all; [`host`] says why.
 */
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod breaker;
 pub mod config;
 pub mod decide;

@@ -118,13 +118,8 @@ impl Root {
             self.fetch_manifest(host);
         }
         self.fetch_file(host);
-        let pause = if self.revision.is_some() {
-            self.config.manifest_refresh
-        } else {
-            self.tick.saturating_mul(2).min(self.config.manifest_refresh)
-        };
-        if pause != self.tick {
-            self.set_tick(host, pause);
+        if self.revision.is_none() {
+            self.set_tick(host, self.tick.saturating_mul(2).min(self.config.manifest_refresh));
         }
     }
 
@@ -256,7 +251,9 @@ impl Root {
             host.log(Level::Warn, &format!("warmpath: {line}"));
         }
         self.models.update(models);
-        self.revision = Some(revision);
+        if self.revision.replace(revision).is_none() {
+            self.set_tick(host, self.config.manifest_refresh);
+        }
         self.fetch_file(host);
     }
 

@@ -1,0 +1,63 @@
+//! What the filter does, told once and run against the state machine natively
+//! and against the compiled module.
+
+#![allow(unreachable_pub)]
+
+pub mod body;
+pub mod decisions;
+pub mod failures;
+pub mod headers;
+pub mod models;
+
+/// Hands every scenario's name and function to the macro `$run`.
+macro_rules! every_scenario {
+    ($run:ident) => {
+        $run! {
+            headers: client_copies_of_our_headers_are_removed_on_every_method,
+            headers: with_overrides_only_the_forged_destination_is_removed,
+            headers: without_overrides_a_pin_is_not_heard,
+            headers: what_is_not_a_prompt_passes_at_once,
+            headers: a_prefix_before_the_path_and_a_query_behind_it_do_not_matter,
+            headers: a_post_without_a_body_falls_back,
+            headers: a_bad_configuration_passes_requests_and_strips_headers,
+            body: a_declared_body_that_is_too_large_is_not_held,
+            body: a_chunked_body_that_grows_too_large_is_let_go,
+            body: a_body_in_many_pieces_is_read_once_at_its_end,
+            body: trailers_end_a_body,
+            body: what_can_not_be_tokenized_falls_back_by_name,
+            decisions: the_question_holds_what_the_engine_will_hash,
+            decisions: an_adapter_and_a_salt_move_the_hashes,
+            decisions: completions_are_asked_for_too,
+            decisions: a_decision_becomes_the_override_host_header,
+            decisions: a_decision_becomes_the_cluster_header,
+            decisions: a_rank_is_named_where_there_are_several,
+            decisions: a_pin_a_policy_and_explain_reach_the_indexer,
+            decisions: a_pin_does_not_need_a_tokenizer,
+            decisions: the_response_reports_only_where_asked,
+            decisions: a_json_answer_will_do,
+            decisions: nothing_is_read_of_the_response,
+            failures: every_failed_answer_has_its_reason,
+            failures: a_call_that_can_not_start_falls_back,
+            failures: an_answer_without_status_is_an_unreachable_indexer,
+            failures: an_unusable_decision_is_a_bad_reply,
+            failures: a_late_answer_is_ignored,
+            failures: an_answer_nobody_waits_for_is_ignored,
+            failures: a_header_that_envoy_refuses_falls_back,
+            failures: failures_in_a_row_open_the_breaker_and_one_probe_closes_it,
+            failures: answers_about_the_request_leave_the_breaker_closed,
+            models: without_a_manifest_requests_pass_at_once,
+            models: a_model_that_is_loading_falls_back,
+            models: an_unknown_model_falls_back,
+            models: a_model_without_a_table_falls_back_or_goes_as_text,
+            models: an_unchanged_manifest_fetches_nothing,
+            models: the_old_tokenizer_serves_until_the_new_one_is_there,
+            models: a_model_that_is_gone_is_unknown,
+            models: a_file_that_is_not_what_its_name_says_is_refused,
+            models: a_file_that_does_not_come_is_asked_for_again,
+            models: a_table_of_another_format_is_no_table,
+            models: models_that_share_a_table_fetch_it_once,
+            models: gauges_go_when_the_vm_does,
+        }
+    };
+}
+pub(crate) use every_scenario;

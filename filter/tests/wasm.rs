@@ -1,0 +1,52 @@
+//! The compiled module under a small proxy-wasm host of our own.
+//!
+//! One test for all scenarios: the module is built and compiled once a process.
+
+mod host;
+mod scenarios;
+
+use host::wasm::{self, Wasm};
+
+macro_rules! in_the_module {
+    ($($file:ident: $name:ident,)*) => {
+        #[test]
+        fn the_module_behaves_as_the_state_machine_does() {
+            $(
+                println!("{}", stringify!($name));
+                scenarios::$file::$name(Wasm::start);
+            )*
+        }
+    };
+}
+
+scenarios::every_scenario!(in_the_module);
+
+#[test]
+fn only_the_callbacks_that_are_needed_are_exported() {
+    let (mut exports, imports) = wasm::names();
+    exports.sort();
+    assert_eq!(
+        exports,
+        [
+            "_initialize",
+            "proxy_abi_version_0_2_1",
+            "proxy_on_configure",
+            "proxy_on_context_create",
+            "proxy_on_delete",
+            "proxy_on_done",
+            "proxy_on_http_call_response",
+            "proxy_on_memory_allocate",
+            "proxy_on_request_body",
+            "proxy_on_request_headers",
+            "proxy_on_request_trailers",
+            "proxy_on_response_headers",
+            "proxy_on_tick",
+        ],
+        "a callback for response bodies would cost a call into the VM for each chunk of an answer"
+    );
+    let foreign = |name: &&String| {
+        !name.starts_with("env.proxy_") && !name.starts_with("wasi_snapshot_preview1.")
+    };
+    let foreign: Vec<_> = imports.iter().filter(foreign).collect();
+    assert!(foreign.is_empty(), "Envoy does not offer {foreign:?}");
+}
