@@ -131,8 +131,8 @@ pub async fn run(
     let tcp = tokio::net::TcpListener::from_std(listeners.api)?.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    let tcp = axum::serve(tcp, paths.clone())
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let tcp =
+        axum::serve(tcp, paths.clone()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let unix_path = listeners.unix.as_ref().map(|(_, path)| path.clone());
     let unix = async {
         let Some((listener, _)) = listeners.unix else { return Ok(()) };
@@ -175,10 +175,9 @@ fn assemble(config: &Config, shutdown: &CancellationToken) -> Result<Arc<Api>, R
         fleet.add(worker.clone())?;
     }
     let fleet = Arc::new(fleet);
-    let policy = policy::find(&config.policy)
-        .ok_or_else(|| RunError::Policy(config.policy.clone()))?;
-    let router =
-        Router::new(Arc::clone(&fleet), Arc::clone(&names), policy, config.decisions);
+    let policy =
+        policy::find(&config.policy).ok_or_else(|| RunError::Policy(config.policy.clone()))?;
+    let router = Router::new(Arc::clone(&fleet), Arc::clone(&names), policy, config.decisions);
     Ok(Arc::new(Api {
         catalog: Arc::new(Catalog::new(Arc::clone(&names))),
         fleet,

@@ -6,18 +6,24 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
 
+const EXAMPLES: &str = "\
+Examples:
+  Four vLLM servers on this host, with the ports of the stand-alone routers:
+    warmpath-indexer --num-workers 4 --model-path /models/qwen --served-model-name qwen
+
+  A file, and a Unix socket for the Envoy beside it:
+    warmpath-indexer --config warmpath.yaml --unix-socket /run/warmpath/indexer.sock
+
+Log level: WARMPATH_LOG, for example info or warmpath_indexer=debug [default: info]";
+
 /// Routes LLM requests to the worker that holds the longest prefix of the prompt.
 ///
 /// Without a subcommand it serves: it follows the workers' KV events and load,
 /// and answers the filter in Envoy. Everything can be said in a file (--config),
 /// by environment variables or by flags; flags win over variables, and both over
 /// the file.
-///
-/// Four vLLM servers on this host, with the ports of the standalone routers:
-///
-///     warmpath-indexer --num-workers 4 --model-path /models/qwen --served-model-name qwen
 #[derive(Clone, Debug, Parser)]
-#[command(name = "warmpath-indexer", version, verbatim_doc_comment)]
+#[command(name = "warmpath-indexer", version, after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     /// What to serve.

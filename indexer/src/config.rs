@@ -136,7 +136,8 @@ pub struct ConfigErrors(pub Vec<String>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors = if self.0.len() == 1 { "1 error" } else { &format!("{} errors", self.0.len()) };
+        let errors =
+            if self.0.len() == 1 { "1 error" } else { &format!("{} errors", self.0.len()) };
         write!(formatter, "the configuration has {errors}")?;
         self.0.iter().try_for_each(|error| write!(formatter, "\n  {error}"))
     }

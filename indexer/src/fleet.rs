@@ -176,8 +176,7 @@ impl Fleet {
         let worker = {
             let mut view = self.view.write();
             let worker = Arc::clone(view.named(name)?);
-            let rest =
-                view.workers.iter().filter(|other| other.id != worker.id).cloned().collect();
+            let rest = view.workers.iter().filter(|other| other.id != worker.id).cloned().collect();
             *view = View::of(rest, self.names.len());
             worker
         };
@@ -219,4 +218,4 @@ pub fn rank_endpoint(endpoint: &str, rank: u32) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -304,10 +304,7 @@ pub fn sized(
 }
 
 /// Every (worker, rank) that may be chosen.
-fn seats<'v>(
-    workers: &'v [Arc<Worker>],
-    question: &Question,
-) -> Result<Vec<Seat<'v>>, RouteError> {
+fn seats<'v>(workers: &'v [Arc<Worker>], question: &Question) -> Result<Vec<Seat<'v>>, RouteError> {
     let excluded = |worker: &Worker| question.exclude.iter().any(|id| **id == *worker.name);
     if let Some(pin) = &question.pin {
         let refuse = |why| Err(RouteError::Pin(pin.worker.clone(), why));

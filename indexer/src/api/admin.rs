@@ -68,8 +68,7 @@ pub fn admin(admin: Arc<Admin>) -> Paths {
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let missing = admin.missing();
-    let status =
-        if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Form::Json.respond(status, &json!({ "ready": missing.is_empty(), "missing": missing }))
 }
 

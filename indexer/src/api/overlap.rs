@@ -60,9 +60,8 @@ pub(super) async fn overlap(
     let seed = warmpath_blocks::seed(named, request.cache_salt.as_deref());
     let hashes = match (request.token_ids, request.hashes) {
         (Some(tokens), None) => {
-            let hashed = |&size: &u32| {
-                (size, warmpath_blocks::local_hashes(&tokens, size as usize, seed))
-            };
+            let hashed =
+                |&size: &u32| (size, warmpath_blocks::local_hashes(&tokens, size as usize, seed));
             Hashes::BySize(sizes.iter().map(hashed).collect())
         }
         (None, Some(hashes)) => sized(hashes)?,

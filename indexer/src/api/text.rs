@@ -83,9 +83,10 @@ impl Api {
             .names
             .find(&request.model)
             .ok_or_else(|| RouteError::UnknownModel(request.model.clone()))?;
-        let tokenizer = self.catalog.native(model).map_err(|why| {
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::NOT_EXACT, why)
-        })?;
+        let tokenizer = self
+            .catalog
+            .native(model)
+            .map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::NOT_EXACT, why))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let prompts = tokenizer.tokenize(&request, now).map_err(|why| self.refused(&why))?;
         let tokens = prompts.ids.first().map_or(&[][..], Vec::as_slice);
@@ -94,9 +95,7 @@ impl Api {
         let adapter = is_adapter.then_some(request.model.as_str());
         let seed = warmpath_blocks::seed(adapter, request.cache_salt.as_deref());
         let sizes = self.fleet.view().block_sizes(model);
-        let hashed = |size: u32| {
-            (size, warmpath_blocks::local_hashes(tokens, size as usize, seed))
-        };
+        let hashed = |size: u32| (size, warmpath_blocks::local_hashes(tokens, size as usize, seed));
         Ok(Question {
             request_id: String::new(),
             model: Some(model),

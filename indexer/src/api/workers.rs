@@ -54,8 +54,7 @@ pub(super) async fn remove(
 
 impl Api {
     fn worker(&self, worker: &Worker) -> Value {
-        let ranks: Vec<Value> =
-            worker.ranks.iter().map(|rank| self.rank(worker, rank)).collect();
+        let ranks: Vec<Value> = worker.ranks.iter().map(|rank| self.rank(worker, rank)).collect();
         json!({
             "id": &*worker.name,
             "model": self.names.name(worker.model),

@@ -85,7 +85,9 @@ pub(super) fn worker(worker: &WorkerConfig, path: &str, models: &[&str], errors:
     if let Some(url) = &worker.load.prometheus {
         let plain = reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http");
         if !plain {
-            errors.push(format!("{path}.load.prometheus: expected http://host:port/path, found {url:?}"));
+            errors.push(format!(
+                "{path}.load.prometheus: expected http://host:port/path, found {url:?}"
+            ));
         }
     }
     if !worker.health.path.starts_with('/') {

@@ -32,26 +32,59 @@ pub struct Flags {
     #[arg(long, env = "WARMPATH_MODEL_PATH", value_name = "DIR", help_heading = "One model")]
     pub model_path: Option<PathBuf>,
     /// Name under which the workers serve the model [default: default]
-    #[arg(long, env = "WARMPATH_SERVED_MODEL_NAME", value_name = "NAME", help_heading = "One model")]
+    #[arg(
+        long,
+        env = "WARMPATH_SERVED_MODEL_NAME",
+        value_name = "NAME",
+        help_heading = "One model"
+    )]
     pub served_model_name: Option<String>,
     /// Tokens in a KV block; learned from events where it is not given
     #[arg(long, env = "WARMPATH_BLOCK_SIZE", value_name = "TOKENS", help_heading = "One model")]
     pub block_size: Option<u32>,
 
     /// Number of workers on this host; ids are "0" to "N-1", worker i uses the base ports + i
-    #[arg(long, env = "WARMPATH_NUM_WORKERS", value_name = "N", help_heading = "Workers on this host")]
+    #[arg(
+        long,
+        env = "WARMPATH_NUM_WORKERS",
+        value_name = "N",
+        help_heading = "Workers on this host"
+    )]
     pub num_workers: Option<u16>,
     /// First port of the workers' OpenAI HTTP servers
-    #[arg(long, env = "WARMPATH_BASE_HTTP_PORT", value_name = "PORT", default_value_t = 8100, help_heading = "Workers on this host")]
+    #[arg(
+        long,
+        env = "WARMPATH_BASE_HTTP_PORT",
+        value_name = "PORT",
+        default_value_t = 8100,
+        help_heading = "Workers on this host"
+    )]
     pub base_http_port: u16,
     /// First port of the workers' KV events (ZMQ PUB)
-    #[arg(long, env = "WARMPATH_BASE_KV_EVENTS_PORT", value_name = "PORT", default_value_t = 5557, help_heading = "Workers on this host")]
+    #[arg(
+        long,
+        env = "WARMPATH_BASE_KV_EVENTS_PORT",
+        value_name = "PORT",
+        default_value_t = 5557,
+        help_heading = "Workers on this host"
+    )]
     pub base_kv_events_port: u16,
     /// First port of the workers' replay sockets [default: the first event port + 200]
-    #[arg(long, env = "WARMPATH_BASE_REPLAY_PORT", value_name = "PORT", help_heading = "Workers on this host")]
+    #[arg(
+        long,
+        env = "WARMPATH_BASE_REPLAY_PORT",
+        value_name = "PORT",
+        help_heading = "Workers on this host"
+    )]
     pub base_replay_port: Option<u16>,
     /// First port of the workers' load metrics (ZMQ PUB)
-    #[arg(long, env = "WARMPATH_BASE_METRICS_PORT", value_name = "PORT", default_value_t = 5657, help_heading = "Workers on this host")]
+    #[arg(
+        long,
+        env = "WARMPATH_BASE_METRICS_PORT",
+        value_name = "PORT",
+        default_value_t = 5657,
+        help_heading = "Workers on this host"
+    )]
     pub base_metrics_port: u16,
 
     /// How log lines look
@@ -100,10 +133,7 @@ impl Flags {
         let port = self.router_port.or(listen.map(|l| l.port())).unwrap_or(7000);
         let admin_host = self.host.or(admin.map(|a| a.ip())).unwrap_or(host);
         let beside = if port == 0 { 0 } else { u32::from(port) + 1 };
-        let admin_port = self
-            .admin_port
-            .or(admin.map(|a| a.port()))
-            .map_or(beside, u32::from);
+        let admin_port = self.admin_port.or(admin.map(|a| a.port())).map_or(beside, u32::from);
         // Written as text and read back, so that a port past 65535 is reported like any other.
         root.insert("listen".to_owned(), json!(address(host, u32::from(port))));
         root.insert("admin".to_owned(), json!(address(admin_host, admin_port)));
@@ -144,7 +174,10 @@ impl Flags {
         let Some(number) = self.num_workers else { return };
         let model = match &self.served_model_name {
             Some(name) => json!(name),
-            None => root["models"].as_array().and_then(|m| m.last()).map_or(Value::Null, |m| m["name"].clone()),
+            None => root["models"]
+                .as_array()
+                .and_then(|m| m.last())
+                .map_or(Value::Null, |m| m["name"].clone()),
         };
         let filed = root.insert("workers".to_owned(), Value::Null);
         let mut filed = match filed {

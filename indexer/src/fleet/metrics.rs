@@ -116,7 +116,11 @@ const COUNTERS: &[Counter] = &[
         help: "Those of the prompts' tokens that the rank held",
         value: |one| one.rank().overlap_tokens.load(Ordering::Relaxed),
     },
-    Counter { name: "event_batches", help: "Event batches applied", value: |one| one.status.batches },
+    Counter {
+        name: "event_batches",
+        help: "Event batches applied",
+        value: |one| one.status.batches,
+    },
     Counter {
         name: "event_blocks_stored",
         help: "Blocks stored by events, further copies included",
@@ -127,7 +131,11 @@ const COUNTERS: &[Counter] = &[
         help: "Copies of blocks removed by events",
         value: |one| one.status.removed_blocks,
     },
-    Counter { name: "event_clears", help: "Caches cleared by events", value: |one| one.status.clears },
+    Counter {
+        name: "event_clears",
+        help: "Caches cleared by events",
+        value: |one| one.status.clears,
+    },
     Counter {
         name: "event_gaps",
         help: "Jumps in the event sequence",
@@ -138,11 +146,7 @@ const COUNTERS: &[Counter] = &[
         help: "Event batches that no replay brought back",
         value: |one| one.status.lost_batches,
     },
-    Counter {
-        name: "event_replays",
-        help: "Replays asked for",
-        value: |one| one.status.replays,
-    },
+    Counter { name: "event_replays", help: "Replays asked for", value: |one| one.status.replays },
     Counter {
         name: "engine_restarts",
         help: "Times that the rank's engine began anew",
@@ -221,8 +225,11 @@ impl Collector for FleetMetrics {
         )?;
         for one in readings.iter().filter(|one| one.position == 0) {
             for (reason, count) in one.worker.load_rejected.counts() {
-                let labels = [("worker", one.worker.name.to_string()), ("reason", reason.to_owned())];
-                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                let labels =
+                    [("worker", one.worker.name.to_string()), ("reason", reason.to_owned())];
+                family
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
         let stats = self.0.index().stats();
