@@ -38,11 +38,12 @@ pub struct Download {
 impl Download {
     /// Makes room for a file.
     pub fn new(resource: Resource) -> Result<Self, DownloadError> {
-        let too_large = || DownloadError::Content(format!("{} bytes are too many", resource.bytes));
-        let size = usize::try_from(resource.bytes).map_err(|_| too_large())?;
+        let refused = || DownloadError::Content(format!("{} bytes is no size", resource.bytes));
+        let size = usize::try_from(resource.bytes).map_err(|_| refused())?;
         let mut bytes = Vec::new();
-        if resource.bytes > MAX_BYTES || bytes.try_reserve_exact(size).is_err() {
-            return Err(too_large());
+        let is_sane = (1..=MAX_BYTES).contains(&resource.bytes);
+        if !is_sane || bytes.try_reserve_exact(size).is_err() {
+            return Err(refused());
         }
         Ok(Self { resource, bytes, digest: Sha256::new() })
     }
@@ -153,7 +154,9 @@ mod tests {
 
     #[test]
     fn a_size_beyond_reason_is_refused_before_any_memory_is_taken() {
-        let resource = Resource { bytes: u64::MAX, ..Resource::default() };
-        assert!(Download::new(resource).is_err());
+        for bytes in [0, u64::MAX] {
+            let resource = Resource { bytes, ..Resource::default() };
+            assert!(Download::new(resource).is_err(), "{bytes}");
+        }
     }
 }

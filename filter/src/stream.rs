@@ -154,6 +154,9 @@ impl Stream {
         since: Duration,
     ) -> Result<(), Fallback> {
         let overrides = &held.inbound.overrides;
+        if held.size == 0 {
+            return Err(Fallback::NoBody);
+        }
         let body = host.request_body(held.size).map_err(|_| Fallback::BodyUnread)?;
         let question = decide::question(
             held.endpoint,

@@ -54,8 +54,7 @@ pub fn trailers_end_a_body(start: Start) {
 
 pub fn what_can_not_be_tokenized_falls_back_by_name(start: Start) {
     let mut gateway = Gateway::ready(start, r#"{"report":true}"#);
-    for (body, reason) in [("{", "not_json"), ("", "not_json"), (r#"{"messages":[]}"#, "no_model")]
-    {
+    for (body, reason) in [("{", "not_json"), ("", "no_body"), (r#"{"messages":[]}"#, "no_model")] {
         let (context, action) = gateway.post(body.as_bytes());
         assert_eq!(action, Action::Continue, "{body}");
         gateway.assert_fell_back(context, reason);
