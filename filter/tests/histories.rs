@@ -1,0 +1,197 @@
+//! Random histories of several requests, an indexer of changing mood, and
+//! clients that leave: whatever the order, every request is let go exactly once.
+
+mod host;
+
+use std::collections::BTreeMap;
+
+use host::Native;
+use host::gateway::{CHAT, Gateway, chat, decision, local, refusal};
+use host::shelf::Shelf;
+use proptest::prelude::*;
+use warmpath_filter::host::{Action, Status};
+use warmpath_protocol::code;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Begin { model: &'static str },
+    Body { request: usize, end: bool },
+    Trailers { request: usize },
+    Respond { request: usize },
+    Leave { request: usize },
+    Answer { call: usize, mood: u8 },
+    Refuse(bool),
+    Time(u64),
+    Refresh,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let request = 0usize..4;
+    prop_oneof![
+        3 => prop_oneof![Just("tiny"), Just("unheard-of")].prop_map(|model| Event::Begin { model }),
+        5 => (request.clone(), any::<bool>()).prop_map(|(request, end)| Event::Body { request, end }),
+        1 => request.clone().prop_map(|request| Event::Trailers { request }),
+        1 => request.clone().prop_map(|request| Event::Respond { request }),
+        1 => request.prop_map(|request| Event::Leave { request }),
+        5 => (0usize..4, 0u8..6).prop_map(|(call, mood)| Event::Answer { call, mood }),
+        1 => any::<bool>().prop_map(Event::Refuse),
+        1 => (1u64..200).prop_map(Event::Time),
+        1 => Just(Event::Refresh),
+    ]
+}
+
+/// What Envoy knows of a request that is under way.
+struct Live {
+    body: Vec<u8>,
+    ended: bool,
+    held: bool,
+}
+
+struct World {
+    gateway: Gateway,
+    live: BTreeMap<u32, Live>,
+    calls: Vec<host::Made>,
+    begun: i64,
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = r#"{"breaker_failures":2,"breaker_open_ms":100,"report":true}"#;
+        let gateway = Gateway::ready(Native::start, settings);
+        Self { gateway, live: BTreeMap::new(), calls: Vec::new(), begun: 0 }
+    }
+
+    fn pick(&self, request: usize) -> Option<u32> {
+        self.live.keys().nth(request).copied()
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Begin { model } => {
+                let (context, action) =
+                    self.gateway.begin(&[(":method", "POST"), (":path", CHAT)], false);
+                let held = action == Action::Pause;
+                self.begun += 1;
+                self.live.insert(context, Live { body: chat(model), ended: false, held });
+            }
+            Event::Body { request, end } => {
+                let Some(context) = self.pick(request) else { return };
+                let live = self.live.get_mut(&context).unwrap();
+                if live.ended {
+                    return;
+                }
+                let half = if end { 0 } else { live.body.len() / 2 };
+                let rest = live.body.split_off(live.body.len() - half);
+                let piece = std::mem::replace(&mut live.body, rest);
+                live.ended = end;
+                let action = self.gateway.body(context, &piece, end);
+                self.after(context, action);
+            }
+            Event::Trailers { request } => {
+                let Some(context) = self.pick(request) else { return };
+                let live = self.live.get_mut(&context).unwrap();
+                if !std::mem::replace(&mut live.ended, true) {
+                    let action = self.gateway.filter.on_request_trailers(context);
+                    self.after(context, action);
+                }
+            }
+            Event::Respond { request } => {
+                if let Some(context) = self.pick(request) {
+                    self.gateway.respond(context);
+                }
+            }
+            Event::Leave { request } => {
+                let Some(context) = self.pick(request) else { return };
+                let live = self.live.remove(&context).unwrap();
+                if live.held && !live.ended {
+                    // It was never decided about, so it is not counted.
+                    self.begun -= 1;
+                }
+                self.gateway.filter.on_done(context);
+                self.gateway.filter.on_delete(context);
+            }
+            Event::Answer { call, mood } => self.answer(call, mood),
+            Event::Refuse(refuse) => {
+                self.gateway.host.state().refuse_calls = refuse.then_some(Status::BAD_ARGUMENT);
+            }
+            Event::Time(milliseconds) => self.gateway.pass_time(milliseconds),
+            Event::Refresh => {
+                self.gateway.host.state().refuse_calls = None;
+                self.gateway.refresh(&Shelf::tiny());
+            }
+        }
+        self.collect();
+    }
+
+    /// A request callback returned: held requests only.
+    fn after(&mut self, context: u32, action: Action) {
+        let live = self.live.get_mut(&context).unwrap();
+        assert!(live.held || action == Action::Continue, "what went on is held again");
+        live.held = action == Action::Pause;
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        self.calls.extend(self.gateway.take_calls());
+    }
+
+    fn answer(&mut self, call: usize, mood: u8) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let call = self.calls.remove(call % self.calls.len());
+        let before = self.resumed();
+        match mood {
+            0..=2 => self.gateway.decide(&call, &decision()),
+            3 => self.gateway.filter.on_call_reply(call.token, &local(504)),
+            4 => self.gateway.filter.on_call_reply(call.token, &local(503)),
+            _ => {
+                let reply = refusal(503, code::NO_WORKER);
+                self.gateway.filter.on_call_reply(call.token, &reply);
+            }
+        }
+        for (context, resumed) in self.resumed() {
+            if resumed != before[&context] {
+                let live = self.live.get_mut(&context).unwrap();
+                assert!(live.ended, "resumed with more body to come");
+                assert!(std::mem::replace(&mut live.held, false), "let go twice");
+            }
+        }
+    }
+
+    fn resumed(&self) -> BTreeMap<u32, usize> {
+        let state = self.gateway.host.state();
+        state.requests.iter().map(|(context, held)| (*context, held.resumed)).collect()
+    }
+
+    fn finish(mut self) {
+        for context in self.live.keys().copied().collect::<Vec<_>>() {
+            if !self.live[&context].ended {
+                self.live.get_mut(&context).unwrap().ended = true;
+                let action = self.gateway.body(context, b"", true);
+                self.after(context, action);
+            }
+        }
+        while !self.calls.is_empty() {
+            self.answer(0, 0);
+        }
+        assert!(self.live.values().all(|live| !live.held), "a request hangs");
+        let state = self.gateway.host.state();
+        let counters = state.metrics.iter().filter(|(_, name, _)| name.contains("requests_total"));
+        let counted: i64 = counters.map(|(_, _, values)| values.iter().sum::<i64>()).sum();
+        assert_eq!(counted, self.begun, "each is counted once");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_request_is_let_go_once(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = World::new();
+        for event in events {
+            world.apply(event);
+        }
+        world.finish();
+    }
+}
