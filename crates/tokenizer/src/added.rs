@@ -1,0 +1,197 @@
+//! Added and special tokens inside text, as Hugging Face's library finds them: at each
+//! place, from the left, the longest token; then its flags.
+//!
+//! A trie behind a filter on first bytes. Where one byte starts them all (`<` for most
+//! models) the text is searched for it eight bytes at a time. Rejected: failure links;
+//! they save rereading what a partial match had read, which no real token set repeats
+//! more than a few bytes of, and cost a state per byte of all text.
+
+use crate::charmap::{CharMap, char_start};
+use crate::table::read_u32;
+
+/// Nodes, edges and tokens counted (12 bytes), then the only first byte or `NO_BYTE`.
+pub(crate) const HEADER: usize = 16;
+/// Node of each first byte, 256 words; 0 is none.
+pub(crate) const ROOTS: usize = 1024;
+pub(crate) const NO_BYTE: u32 = 256;
+/// A node: first edge, edge count, token index + 1.
+pub(crate) const NODE: usize = 12;
+/// An edge: byte, node.
+pub(crate) const EDGE: usize = 8;
+/// A token: id, flags.
+pub(crate) const TOKEN: usize = 8;
+
+pub(crate) const SINGLE_WORD: u32 = 1;
+pub(crate) const LSTRIP: u32 = 2;
+pub(crate) const RSTRIP: u32 = 4;
+
+#[derive(Copy, Clone)]
+pub(crate) struct Added<'t> {
+    only: u32,
+    roots: &'t [[u8; 4]],
+    nodes: &'t [[u8; NODE]],
+    edges: &'t [[u8; EDGE]],
+    tokens: &'t [[u8; TOKEN]],
+}
+
+struct Match {
+    start: usize,
+    end: usize,
+    id: u32,
+    flags: u32,
+}
+
+impl<'t> Added<'t> {
+    const EMPTY: Added<'static> =
+        Added { only: NO_BYTE, roots: &[], nodes: &[], edges: &[], tokens: &[] };
+
+    /// The tokens of a section; an empty or broken one has none.
+    pub(crate) fn new(section: &'t [u8]) -> Self {
+        Self::read(section).unwrap_or(Self::EMPTY)
+    }
+
+    fn read(section: &'t [u8]) -> Option<Self> {
+        let count = |at| read_u32(section, at).map(|n| n as usize);
+        let take = |rest: &'t [u8], n: usize, size: usize| rest.split_at_checked(n.checked_mul(size)?);
+        let rest = section.get(HEADER..)?;
+        let (roots, rest) = rest.split_at_checked(ROOTS)?;
+        let (nodes, rest) = take(rest, count(0)?, NODE)?;
+        let (edges, rest) = take(rest, count(4)?, EDGE)?;
+        let (tokens, _) = take(rest, count(8)?, TOKEN)?;
+        Some(Added {
+            only: read_u32(section, 12)?,
+            roots: roots.as_chunks().0,
+            nodes: nodes.as_chunks().0,
+            edges: edges.as_chunks().0,
+            tokens: tokens.as_chunks().0,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Cuts `text`: `gap(start, end)` for text between tokens, `token(id)` for tokens, in
+    /// order. `word` classifies `\w`.
+    pub(crate) fn cut<S>(
+        &self,
+        text: &[u8],
+        word: &CharMap<'_>,
+        state: &mut S,
+        mut gap: impl FnMut(&mut S, usize, usize),
+        mut token: impl FnMut(&mut S, u32),
+    ) {
+        let mut done = 0;
+        let mut from = 0;
+        while let Some(found) = self.next(text, from) {
+            from = found.end;
+            let (mut start, mut end) = (found.start, found.end);
+            if found.flags & SINGLE_WORD != 0 {
+                let before = start > 0 && word.class_before(text, start) != 0;
+                let after = end < text.len() && word.class_at(text, end).0 != 0;
+                if before || after {
+                    continue;
+                }
+            }
+            if found.flags & LSTRIP != 0 {
+                start = spaces_before(text, start, done).max(done);
+            }
+            if found.flags & RSTRIP != 0 {
+                end = spaces_after(text, end);
+            }
+            if done < start {
+                gap(state, done, start);
+            }
+            token(state, found.id);
+            done = end;
+        }
+        if done < text.len() {
+            gap(state, done, text.len());
+        }
+    }
+
+    fn next(&self, text: &[u8], from: usize) -> Option<Match> {
+        let mut at = from;
+        while at < text.len() {
+            at = self.candidate(text, at)?;
+            if let Some(found) = self.longest(text, at) {
+                return Some(found);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// The next place whose byte starts some token.
+    fn candidate(&self, text: &[u8], from: usize) -> Option<usize> {
+        let rest = text.get(from..)?;
+        let Ok(only) = u8::try_from(self.only) else {
+            let starts = |byte: &u8| self.root(*byte) != 0;
+            return rest.iter().position(starts).map(|at| from + at);
+        };
+        let pattern = u64::from(only) * 0x0101_0101_0101_0101;
+        let (words, tail) = rest.as_chunks::<8>();
+        for (i, word) in words.iter().enumerate() {
+            let differs = u64::from_le_bytes(*word) ^ pattern;
+            let zero = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
+            if zero != 0 {
+                return Some(from + 8 * i + zero.trailing_zeros() as usize / 8);
+            }
+        }
+        let at = tail.iter().position(|byte| *byte == only)?;
+        Some(from + 8 * words.len() + at)
+    }
+
+    #[inline]
+    fn root(&self, byte: u8) -> u32 {
+        self.roots.get(usize::from(byte)).map_or(0, |node| u32::from_le_bytes(*node))
+    }
+
+    fn longest(&self, text: &[u8], start: usize) -> Option<Match> {
+        let mut best = None;
+        let mut node = self.root(*text.get(start)?);
+        let mut end = start + 1;
+        while node != 0 {
+            let bytes = self.nodes.get(node as usize)?;
+            let token = read_u32(bytes, 8)?;
+            if token != 0 {
+                best = Some((end, token - 1));
+            }
+            let Some(byte) = text.get(end) else { break };
+            node = self.follow(bytes, *byte).unwrap_or(0);
+            end += 1;
+        }
+        let (end, token) = best?;
+        let bytes = self.tokens.get(token as usize)?;
+        Some(Match { start, end, id: read_u32(bytes, 0)?, flags: read_u32(bytes, 4)? })
+    }
+
+    fn follow(&self, node: &[u8], byte: u8) -> Option<u32> {
+        let first = read_u32(node, 0)? as usize;
+        let count = read_u32(node, 4)? as usize;
+        let edges = self.edges.get(first..first.checked_add(count)?)?;
+        let edge = edges.iter().find(|edge| edge.first() == Some(&byte))?;
+        read_u32(edge, 4)
+    }
+}
+
+/// Where the white space that ends at `end` begins, no earlier than `floor`.
+fn spaces_before(text: &[u8], end: usize, floor: usize) -> usize {
+    let mut at = end;
+    while at > floor {
+        let start = char_start(text, at);
+        let space = text.get(start..at).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        if !space.is_some_and(|space| space.chars().all(char::is_whitespace)) {
+            break;
+        }
+        at = start;
+    }
+    at
+}
+
+/// Where the white space that begins at `start` ends.
+fn spaces_after(text: &[u8], start: usize) -> usize {
+    let rest = text.get(start..).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let Some(rest) = rest else { return start };
+    text.len() - rest.trim_start_matches(char::is_whitespace).len()
+}

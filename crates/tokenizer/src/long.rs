@@ -1,0 +1,181 @@
+//! Pieces of more than 64 symbols: words without end, runs of one character, text of
+//! models that do not split it.
+//!
+//! A sequence of tokens is the encoding of its text exactly if each two neighbours are
+//! the encoding of theirs: the first merge that crosses a border would cross it in the
+//! pair as well, for it depends on these two tokens only. So a long piece is merged in
+//! windows: all but the tail of a window's tokens are kept, the next window begins
+//! where they end, and the one new pair of neighbours is checked by encoding it alone.
+//! Where the check fails, the window grows and begins earlier. The cost is that of
+//! short pieces, whatever the length; growing doubles and never shrinks within a
+//! piece, which bounds the sum by O(n log n).
+//!
+//! Rejected: one heap over the whole piece (exact too, but its working set leaves the
+//! caches: 5–20× slower for half a megabyte).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::merge::{Merges, NONE, WINDOW, Window};
+
+/// Scratch of the merging of long pieces.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Long {
+    /// The whole piece's symbols.
+    pub(crate) symbols: Vec<u32>,
+    /// Tokens kept so far, and where each begins.
+    kept: Vec<(u32, u32)>,
+    /// Tokens of the window at hand.
+    window: Vec<(u32, u32)>,
+    small: Window,
+    heap: Heap,
+}
+
+impl Long {
+    /// Encodes [`Long::symbols`].
+    pub(crate) fn encode(&mut self, merges: &Merges<'_>, ids: &mut Vec<u32>) {
+        let total = self.symbols.len();
+        let mut size = WINDOW;
+        self.kept.clear();
+        let mut from = 0;
+        while from < total {
+            let to = total.min(from + size);
+            self.merge(merges, from, to);
+            if !self.seam_holds(merges, from, to) {
+                if size >= total {
+                    self.kept.clear();
+                }
+                // One token earlier, and a window that sees more.
+                size = size.saturating_mul(2);
+                from = self.kept.pop().map_or(0, |(_, start)| start as usize);
+                continue;
+            }
+            if to == total {
+                self.kept.append(&mut self.window);
+                break;
+            }
+            // The last quarter's tokens may still join what follows.
+            let border = (from + (to - from) * 3 / 4) as u32;
+            let keep = self.window.partition_point(|(_, start)| *start < border);
+            let keep = keep.min(self.window.len().saturating_sub(1));
+            if keep == 0 {
+                size = size.saturating_mul(2);
+                continue;
+            }
+            from = self.window.get(keep).map_or(to, |(_, start)| *start as usize);
+            self.kept.extend(self.window.drain(..keep));
+        }
+        ids.extend(self.kept.iter().map(|(id, _)| *id));
+    }
+
+    fn merge(&mut self, merges: &Merges<'_>, from: usize, to: usize) {
+        self.window.clear();
+        let Some(symbols) = self.symbols.get(from..to) else { return };
+        let window = &mut self.window;
+        let token = |id, at: usize| window.push((id, (from + at) as u32));
+        if symbols.len() <= WINDOW {
+            self.small.fill(symbols.iter().copied());
+            self.small.merge(merges, token);
+        } else {
+            self.heap.merge(merges, symbols, token);
+        }
+    }
+
+    /// Whether the last kept token and the window's first are neighbours in an encoding.
+    fn seam_holds(&mut self, merges: &Merges<'_>, from: usize, to: usize) -> bool {
+        let (Some(&last), Some(&first)) = (self.kept.last(), self.window.first()) else {
+            return true;
+        };
+        let end = self.window.get(1).map_or(to, |(_, start)| *start as usize);
+        let start = last.1 as usize;
+        let Some(symbols) = self.symbols.get(start..end) else { return true };
+        let mut tokens = [(0, 0); 2];
+        let mut count = 0;
+        let token = |id, at| {
+            if let Some(slot) = tokens.get_mut(count) {
+                *slot = (id, at);
+            }
+            count += 1;
+        };
+        if symbols.len() <= WINDOW {
+            self.small.fill(symbols.iter().copied());
+            self.small.merge(merges, token);
+        } else {
+            self.heap.merge(merges, symbols, token);
+        }
+        count == 2 && tokens == [(last.0, 0), (first.0, from - start)]
+    }
+}
+
+/// Merging by a heap of `(rank, position)`, for windows beyond the small one.
+#[derive(Clone, Debug, Default)]
+struct Heap {
+    symbols: Vec<u32>,
+    next: Vec<u32>,
+    previous: Vec<u32>,
+    queue: BinaryHeap<Reverse<u64>>,
+}
+
+/// No neighbour, or a symbol that has become part of another.
+const GONE: u32 = u32::MAX;
+
+impl Heap {
+    fn offer(&mut self, merges: &Merges<'_>, at: u32) {
+        let read = |array: &[u32], at: u32| array.get(at as usize).copied().unwrap_or(GONE);
+        let (left, right) = (read(&self.symbols, at), read(&self.symbols, read(&self.next, at)));
+        if left == GONE || right == GONE {
+            return;
+        }
+        let rank = merges.rank(left, right);
+        if rank != NONE {
+            self.queue.push(Reverse(u64::from(rank) << 32 | u64::from(at)));
+        }
+    }
+
+    fn merge(&mut self, merges: &Merges<'_>, symbols: &[u32], mut token: impl FnMut(u32, usize)) {
+        let len = symbols.len() as u32;
+        self.symbols.clear();
+        self.symbols.extend_from_slice(symbols);
+        self.next.clear();
+        self.next.extend(1..=len);
+        self.previous.clear();
+        self.previous.extend((0..len).map(|at| at.wrapping_sub(1)));
+        self.queue.clear();
+        for at in 0..len {
+            self.offer(merges, at);
+        }
+        while let Some(Reverse(entry)) = self.queue.pop() {
+            let (rank, at) = ((entry >> 32) as u32, entry as u32);
+            let read = |array: &[u32], at: u32| array.get(at as usize).copied().unwrap_or(GONE);
+            let dead = read(&self.next, at);
+            let (left, right) = (read(&self.symbols, at), read(&self.symbols, dead));
+            // Stale: one of the two has been merged with another since.
+            if left == GONE || right == GONE || merges.rank(left, right) != rank {
+                continue;
+            }
+            let after = read(&self.next, dead);
+            if let Some(symbol) = self.symbols.get_mut(at as usize) {
+                *symbol = merges.merged(rank);
+            }
+            if let Some(symbol) = self.symbols.get_mut(dead as usize) {
+                *symbol = GONE;
+            }
+            if let Some(next) = self.next.get_mut(at as usize) {
+                *next = after;
+            }
+            if let Some(previous) = self.previous.get_mut(after as usize) {
+                *previous = at;
+            }
+            self.offer(merges, at);
+            let before = read(&self.previous, at);
+            if before != GONE {
+                self.offer(merges, before);
+            }
+        }
+        for (at, symbol) in self.symbols.iter().enumerate() {
+            if *symbol != GONE {
+                token(*symbol, at);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The pre-tokenizer's split patterns, as small automata over character classes.
+//!
+//! At compile time the pattern becomes a byte automaton (regex-automata, leftmost
+//! first), and that an automaton over characters: two characters are of one class if
+//! no state tells them apart. A pattern of tens of alternatives and all of Unicode's
+//! letters comes down to some 30 states × 20 classes, which stay in the first-level
+//! cache; ASCII costs two loads a byte, other characters four a character.
+//!
+//! The usual tail `|\s+(?!\S)|\s+` cannot be an automaton, but it means: a run of white
+//! space gives its last character back, unless the text ends there or it is the only
+//! one. The second of the two patterns that the automaton tells apart is that run.
+//!
+//! Rejected: regex-automata's own dense tables (1.4–2.1 MB a pattern, a dependency in
+//! the VM, a class lookup per byte of each character), sparse ones (5× slower), and
+//! scanners by hand (fast, but one per family: nothing for the next model's pattern).
+
+use crate::charmap::{CharMap, char_start};
+
+/// A transition holds the next state's row in its low bits…
+pub(crate) const ROW: u16 = 0x3FFF;
+/// …whether the pattern matches up to here…
+pub(crate) const MATCH: u16 = 0x4000;
+/// …or only its white-space tail does.
+pub(crate) const TAIL: u16 = 0x8000;
+/// Words before a stage's transitions: classes (row length), flags.
+pub(crate) const STAGE_HEADER: usize = 8;
+/// What no match covers is dropped, not kept as a piece.
+pub(crate) const STAGE_DROP: u32 = 1;
+
+#[derive(Copy, Clone)]
+pub(crate) struct Splitter<'t> {
+    classes: CharMap<'t>,
+    transitions: &'t [[u8; 2]],
+    start: usize,
+    drop: bool,
+}
+
+impl<'t> Splitter<'t> {
+    pub(crate) const EMPTY: Splitter<'static> =
+        Splitter { classes: CharMap::EMPTY, transitions: &[], start: 0, drop: false };
+
+    pub(crate) fn new(classes: &'t [u8], stage: &'t [u8]) -> Self {
+        let word = |at| crate::table::read_u32(stage, at).unwrap_or(0);
+        Splitter {
+            classes: CharMap::new(classes),
+            transitions: stage.get(STAGE_HEADER..).unwrap_or_default().as_chunks().0,
+            // Row 0 is the dead state, row 1 the start.
+            start: word(0) as usize,
+            drop: word(4) & STAGE_DROP != 0,
+        }
+    }
+
+    /// End of the match that starts at `start`, or `start` if there is none.
+    #[inline(always)]
+    fn match_at(&self, text: &[u8], start: usize, end: usize) -> usize {
+        let mut row = self.start;
+        let mut at = start;
+        let mut last = start;
+        let mut tail = false;
+        while at < end {
+            let (class, width) = self.classes.class_at(text, at);
+            let Some(step) = self.transitions.get(row + usize::from(class)) else { break };
+            let step = u16::from_le_bytes(*step);
+            if step == 0 {
+                break;
+            }
+            at += width;
+            row = usize::from(step & ROW);
+            if step & (MATCH | TAIL) != 0 {
+                last = at;
+                tail = step & TAIL != 0;
+            }
+        }
+        if tail && last < end {
+            let given_back = char_start(text, last);
+            if given_back > start {
+                last = given_back;
+            }
+        }
+        last.min(end)
+    }
+
+    /// Calls `piece` for each piece of `text[start..end]`, in order.
+    #[inline(always)]
+    pub(crate) fn pieces(
+        &self,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        mut piece: impl FnMut(usize, usize),
+    ) {
+        let mut at = start;
+        let mut gap = start;
+        while at < end {
+            let stop = self.match_at(text, at, end);
+            if stop == at {
+                at += self.classes.class_at(text, at).1;
+                continue;
+            }
+            if gap < at && !self.drop {
+                piece(gap, at);
+            }
+            piece(at, stop);
+            at = stop;
+            gap = stop;
+        }
+        if gap < end && !self.drop {
+            piece(gap, end);
+        }
+    }
+}
