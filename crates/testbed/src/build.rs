@@ -99,7 +99,9 @@ pub fn add_wasm_target() -> Result<()> {
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", WASM_TARGET]).current_dir(workspace_root());
     succeed(&mut rustup, "adding the wasm target").with_context(|| {
-        format!("the toolchain lacks {WASM_TARGET}; install it with: rustup target add {WASM_TARGET}")
+        format!(
+            "the toolchain lacks {WASM_TARGET}; install it with: rustup target add {WASM_TARGET}"
+        )
     })
 }
 
@@ -116,8 +118,9 @@ fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
 
 /// Runs a command, its output going where ours goes.
 pub fn succeed(command: &mut Command, what: &str) -> Result<()> {
-    let status =
-        command.status().with_context(|| format!("{what}: can not run {:?}", command.get_program()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("{what}: can not run {:?}", command.get_program()))?;
     if !status.success() {
         bail!("{what}: {command:?} ended with {status}");
     }

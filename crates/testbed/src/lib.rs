@@ -15,7 +15,9 @@ one, and is stopped by its process id when its handle is dropped.
 
 pub mod build;
 pub mod client;
+pub mod corpus;
 pub mod envoy;
+pub mod exact;
 pub mod indexer;
 pub mod measure;
 pub mod ports;

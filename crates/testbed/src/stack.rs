@@ -171,6 +171,24 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Waits until `vms` VMs of the filter have the model's tokenizer.
+    pub async fn wait_loaded(&self, vms: u32) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let metrics = self.envoy.metrics().await?;
+            let ready = metrics.iter().find(|(name, _)| name.contains("warmpath_models_ready"));
+            if ready.is_some_and(|(_, count)| *count >= f64::from(vms)) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                bail!("{ready:?} of {vms} VMs are ready\n{}", self.envoy.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
 /// A simulated fleet with a gateway in front.
 #[derive(Clone, Debug)]
 pub struct StackOptions {

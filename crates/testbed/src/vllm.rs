@@ -80,7 +80,12 @@ impl Vllm {
         let mut command = Command::new(&options.program);
         command.arg("serve").arg(&options.model_path);
         command.args(["--served-model-name", &options.model, "--host", "127.0.0.1"]);
-        command.args(["--port", &http.to_string(), "--block-size", &options.block_size.to_string()]);
+        command.args([
+            "--port",
+            &http.to_string(),
+            "--block-size",
+            &options.block_size.to_string(),
+        ]);
         command.args(["--load-format", "dummy", "--dtype", "bfloat16", "--enforce-eager"]);
         command.args(["--enable-prefix-caching", "--enable-prompt-tokens-details"]);
         command.args(["--kv-cache-memory-bytes", "64M", "--max-model-len", "4096"]);

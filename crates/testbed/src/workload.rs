@@ -5,7 +5,6 @@
 //! text is made from the seed, the conversation and the turn alone. Only the
 //! answers that a conversation quotes come from the engine.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -129,18 +128,12 @@ pub struct Report {
     pub cached_tokens_pct: f64,
     /// Time to the first token in milliseconds.
     pub ttft_ms: Percentiles,
-    /// Requests that each worker answered, where the gateway reports the worker.
-    pub requests_per_worker: BTreeMap<String, u64>,
 }
 
 impl Report {
     fn of(outcomes: &[Result<Reply>]) -> Self {
         let good = || outcomes.iter().flatten().filter(|reply| reply.status == 200);
         let usage = || good().filter_map(|reply| reply.usage);
-        let mut workers = BTreeMap::new();
-        for worker in good().filter_map(|reply| reply.header("x-warmpath-worker")) {
-            *workers.entry(worker.to_owned()).or_default() += 1;
-        }
         let error = |outcome: &Result<Reply>| match outcome {
             Ok(reply) if reply.status == 200 => None,
             Ok(reply) => Some(format!("status {}: {}", reply.status, reply.text)),
@@ -155,7 +148,6 @@ impl Report {
                 usage().map(|usage| usage.prompt_tokens).sum(),
             ),
             ttft_ms: Percentiles::of(good().map(|reply| reply.ttft.as_secs_f64() * 1e3)),
-            requests_per_worker: workers,
         }
     }
 }
@@ -174,7 +166,11 @@ struct Run {
 }
 
 impl Run {
-    async fn work(&self, client: &Client, progress: &(impl Fn(usize) + Send + Sync)) -> Vec<Result<Reply>> {
+    async fn work(
+        &self,
+        client: &Client,
+        progress: &(impl Fn(usize) + Send + Sync),
+    ) -> Vec<Result<Reply>> {
         let mut outcomes = Vec::new();
         while let Some(&session) = self.order.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let Some(session) = self.sessions.get(session) else { break };
@@ -203,16 +199,74 @@ impl Run {
 }
 
 const WORDS: [&str; 64] = [
-    "about", "after", "again", "answer", "area", "because", "before", "between", "book", "bridge",
-    "build", "city", "clear", "cold", "colour", "country", "data", "different", "early", "earth",
-    "every", "example", "family", "field", "follow", "garden", "great", "ground", "group", "house",
-    "important", "island", "keep", "language", "large", "letter", "light", "listen", "little",
-    "machine", "measure", "morning", "mountain", "music", "nature", "night", "number", "often",
-    "order", "paper", "people", "picture", "place", "plan", "question", "river", "school", "second",
-    "several", "simple", "story", "travel", "water", "world",
+    "about",
+    "after",
+    "again",
+    "answer",
+    "area",
+    "because",
+    "before",
+    "between",
+    "book",
+    "bridge",
+    "build",
+    "city",
+    "clear",
+    "cold",
+    "colour",
+    "country",
+    "data",
+    "different",
+    "early",
+    "earth",
+    "every",
+    "example",
+    "family",
+    "field",
+    "follow",
+    "garden",
+    "great",
+    "ground",
+    "group",
+    "house",
+    "important",
+    "island",
+    "keep",
+    "language",
+    "large",
+    "letter",
+    "light",
+    "listen",
+    "little",
+    "machine",
+    "measure",
+    "morning",
+    "mountain",
+    "music",
+    "nature",
+    "night",
+    "number",
+    "often",
+    "order",
+    "paper",
+    "people",
+    "picture",
+    "place",
+    "plan",
+    "question",
+    "river",
+    "school",
+    "second",
+    "several",
+    "simple",
+    "story",
+    "travel",
+    "water",
+    "world",
 ];
 
-fn prose(random: &mut StdRng, words: usize) -> String {
+/// Words at random, equal for equal states of `random`.
+pub(crate) fn prose(random: &mut StdRng, words: usize) -> String {
     let mut text = String::new();
     for index in 0..words {
         if index > 0 {

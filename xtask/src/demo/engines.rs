@@ -1,0 +1,131 @@
+//! The demo's workers, of whichever kind.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use warmpath_simworker::{Fleet, Options};
+use warmpath_testbed::Client;
+use warmpath_testbed::indexer::Engine as Address;
+use warmpath_testbed::stack::{engines, tiny_model};
+use warmpath_testbed::vllm::{self, Vllm, VllmOptions};
+
+use super::{Arguments, Engine};
+
+/// Running workers and the model that they serve.
+pub(super) struct Engines {
+    addresses: Vec<Address>,
+    model: String,
+    model_path: PathBuf,
+    block_size: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Sim(Fleet, Box<Options>),
+    Vllm(#[expect(dead_code, reason = "the processes end when this is dropped")] Vec<Vllm>),
+}
+
+impl Engines {
+    pub(super) async fn start(arguments: &Arguments, folder: &Path) -> Result<Self> {
+        let model_path = arguments.model.clone().unwrap_or_else(tiny_model);
+        if !model_path.join("tokenizer.json").is_file() {
+            bail!(
+                "{} holds no tokenizer.json; --model takes the folder of a model",
+                model_path.display()
+            );
+        }
+        let name = model_path.file_name().context("--model names no folder")?;
+        let model = name.to_string_lossy().into_owned();
+        let block_size = arguments.block_size.unwrap_or(match arguments.engine {
+            Engine::Sim => 16,
+            Engine::Vllm | Engine::Trtllm => 32,
+        });
+        let (addresses, kind) = match arguments.engine {
+            Engine::Sim => {
+                let options = simulated(arguments, &model_path, &model, block_size);
+                let fleet = Fleet::start(options.clone()).await?;
+                (engines(&fleet), Kind::Sim(fleet, Box::new(options)))
+            }
+            Engine::Vllm => {
+                let options = VllmOptions {
+                    program: vllm::find(arguments.vllm.as_deref())?,
+                    model_path: model_path.clone(),
+                    model: model.clone(),
+                    block_size,
+                    servers: usize::from(arguments.workers),
+                    extra: Vec::new(),
+                };
+                let servers = vllm::start(&options, folder).await?;
+                let addresses = servers.iter().map(|server| server.engine.clone()).collect();
+                (addresses, Kind::Vllm(servers))
+            }
+            Engine::Trtllm => bail!(
+                "trtllm-serve needs a GPU for each worker; start it with: \
+                 docker compose --profile trtllm up --build"
+            ),
+        };
+        Ok(Self { addresses, model, model_path, block_size, kind })
+    }
+
+    /// The workers' addresses, by id.
+    pub(super) fn all(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
+    pub(super) fn model_path(&self) -> &Path {
+        &self.model_path
+    }
+
+    pub(super) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Empties every cache, so that the second run starts like the first.
+    pub(super) async fn forget(self) -> Result<Self> {
+        let Kind::Sim(fleet, options) = self.kind else {
+            return self.reset().await;
+        };
+        fleet.shutdown().await;
+        let fleet = Fleet::start((*options).clone()).await?;
+        Ok(Self { kind: Kind::Sim(fleet, options), ..self })
+    }
+
+    async fn reset(self) -> Result<Self> {
+        for engine in &self.addresses {
+            let client = Client::new(&format!("http://{}", engine.http));
+            let empty = serde_json::json!({});
+            let reply = client.send("/reset_prefix_cache", &empty, &[]).await?;
+            if reply.status != 200 {
+                bail!("the engine did not empty its cache: {} {}", reply.status, reply.text);
+            }
+            // It says so to the indexer only with its next step.
+            let prompt = serde_json::json!({"model": self.model, "prompt": "x", "max_tokens": 1});
+            client.completion(&prompt).await?;
+        }
+        Ok(self)
+    }
+}
+
+/// Workers whose caches hold a fair part of the conversations, but not all:
+/// what a fleet is like whose routing matters.
+fn simulated(arguments: &Arguments, path: &Path, model: &str, block_size: usize) -> Options {
+    let cache_tokens = 32_768;
+    Options {
+        served_model_name: Some(model.to_owned()),
+        num_workers: usize::from(arguments.workers),
+        base_http_port: arguments.base_http_port,
+        base_kv_events_port: arguments.base_kv_events_port,
+        base_replay_port: arguments.base_replay_port,
+        base_metrics_port: arguments.base_metrics_port,
+        block_size,
+        num_blocks: cache_tokens / block_size + 1,
+        max_model_len: 16_384,
+        prefill_tokens_per_second: 6000.0,
+        decode_ms_per_token: 5.0,
+        ..Options::new(path)
+    }
+}
