@@ -136,6 +136,7 @@ impl Applier {
                 Some(holder) => {
                     self.seen.insert(holder);
                     for event in batch.events() {
+                        counts.events += 1;
                         match event {
                             Ok(event) => self.writer.apply(holder, event, &mut counts),
                             Err(reject) => count(&mut counts.rejected, reject.name()),
@@ -150,6 +151,7 @@ impl Applier {
         let block_size = self.writer.block_size();
         self.status.update(|status| {
             status.batches += 1;
+            status.events += counts.events;
             status.last_seq = Some(mark.seq);
             status.last_event = Some(Instant::now());
             status.block_size = block_size;

@@ -30,6 +30,8 @@ pub struct RankSnapshot {
     pub block_size: Option<u32>,
     /// Batches applied, replayed ones included.
     pub batches: u64,
+    /// Events in them, whatever came of each.
+    pub events: u64,
     /// Blocks stored, further copies included.
     pub stored_blocks: u64,
     /// Copies of blocks removed.
