@@ -50,6 +50,18 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Engine::Table)]
         engine: Engine,
     },
+    /// Replay recordings of engines, and compare the index with what their events imply
+    ///
+    /// Prints a line for each recorded request; fails where an overlap differs
+    /// or an event was lost or rejected.
+    Replay {
+        /// Recordings: JSON lines with every frame in hex
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Tokens in a block; the events teach it where it is not given
+        #[arg(long, env = "WARMPATH_BLOCK_SIZE", value_name = "TOKENS")]
+        block_size: Option<u32>,
+    },
 }
 
 /// What turns text into token ids.

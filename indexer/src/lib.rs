@@ -5,7 +5,8 @@ Two flows meet only in the index. The *write path* follows every engine's KV
 events and load ([`events`], [`load`]); the *read path* answers route requests
 ([`api`] → [`router`] → [`policy`]). [`fleet`] knows the workers and owns the
 tasks that follow them, [`models`] what the filter needs to tokenize, [`config`]
-what the operator said, and [`app`] puts it together.
+what the operator said, and [`app`] puts it together. [`recording`] plays a
+recorded engine through the write path.
 
 The sidecar is native and outside of Envoy, not a part of the filter, because
 the index must be one for all of Envoy's threads, which share nothing, and
@@ -24,5 +25,6 @@ pub mod fleet;
 pub mod load;
 pub mod models;
 pub mod policy;
+pub mod recording;
 pub mod router;
 pub mod tokens;

@@ -1,6 +1,7 @@
 //! The binary: command line in, library called, exit status out.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use warmpath_indexer::app::{self, Listeners};
 use warmpath_indexer::cli::{Cli, Command};
 use warmpath_indexer::config::{Config, Flags, LogFormat};
-use warmpath_indexer::tokens;
+use warmpath_indexer::{recording, tokens};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
             let output = io::BufWriter::new(io::stdout().lock());
             tokens::run(&model_path, engine, io::stdin().lock(), output).map_err(Into::into)
         }
+        Some(Command::Replay { files, block_size }) => replay(&files, block_size),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +46,13 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         tokio::spawn(stop_on_signal(shutdown.clone()));
         Ok(app::run(config, listeners, shutdown).await?)
     })
+}
+
+fn replay(files: &[PathBuf], block_size: Option<u32>) -> anyhow::Result<()> {
+    let report = recording::replay_files(files, block_size)?;
+    print!("{report}");
+    anyhow::ensure!(report.is_clean(), "the recordings are not clean; see above");
+    Ok(())
 }
 
 async fn stop_on_signal(shutdown: CancellationToken) {
