@@ -181,8 +181,7 @@ impl Engine {
     /// Puts a request into the queue.
     pub fn submit(&mut self, request: Request) {
         debug_assert!(!request.prompt.is_empty() && !request.answer.is_empty());
-        let mut chain =
-            Chain::new(self.config.block_size, self.config.hash_seed, &request.scope);
+        let mut chain = Chain::new(self.config.block_size, self.config.hash_seed, &request.scope);
         chain.extend(&request.prompt);
         self.waiting.push_back(Sequence {
             request,

@@ -124,7 +124,8 @@ async fn tokenize(State(app): Shared, body: Bytes) -> Result<Response, Failure> 
     let tokens = prompts.first().cloned().unwrap_or_default();
     let max = app.options.max_model_len;
     let count = tokens.len();
-    let body = json!({ "count": count, "max_model_len": max, "tokens": tokens, "token_strs": null });
+    let body =
+        json!({ "count": count, "max_model_len": max, "tokens": tokens, "token_strs": null });
     Ok(Json(body).into_response())
 }
 

@@ -67,8 +67,7 @@ impl Publisher {
         }
         let sequence = Bytes::copy_from_slice(&self.sequence.to_be_bytes());
         self.sequence += 1;
-        if let Err(error) =
-            self.socket.send(message([self.topic.clone(), sequence, payload])).await
+        if let Err(error) = self.socket.send(message([self.topic.clone(), sequence, payload])).await
         {
             tracing::warn!(%error, "a batch of events was not sent; it can be replayed");
         }
@@ -93,9 +92,9 @@ pub(crate) async fn replay(
             continue;
         };
         let head = [client.clone(), delimiter.clone()];
-        let start = start.iter().fold(0_u64, |number, &byte| {
-            number.saturating_mul(256).saturating_add(byte.into())
-        });
+        let start = start
+            .iter()
+            .fold(0_u64, |number, &byte| number.saturating_mul(256).saturating_add(byte.into()));
         let batches: Vec<(u64, Bytes)> =
             ring.lock().iter().filter(|(sequence, _)| *sequence >= start).cloned().collect();
         let answer = answer(sender.clone(), head, topic.clone(), batches);

@@ -8,11 +8,7 @@ use anyhow::{Context, ensure};
 use hashbrown::HashMap;
 use warmpath_prompt::{Encode, LibraryEncoder, Model, ModelFolder, Refusal, Request};
 
-/// Answers begin with one of these.
-const STARTS: &str = "The A In We You It This That There He She They Many Some All One Two No Yes \
-    For On At If When What How Now Then So But And";
-
-/// And go on with these.
+/// What answers are made of.
 const WORDS: &str = "the of and to in a is that for it as was with be by on not he his but at are \
     this have from or had an they which one you were all her she there would their we him been has \
     when who will no more if out so up said what its about than into them can only other time new \
@@ -119,7 +115,7 @@ fn vocabulary(encoder: &LibraryEncoder) -> (Vec<u32>, Vec<u32>, HashMap<u32, Str
     };
     let mut pieces = HashMap::new();
     let mut starts = Vec::new();
-    for start in STARTS.split_whitespace() {
+    for start in WORDS.split_whitespace() {
         if let Some(&[id]) = encode(start).as_deref() {
             starts.push(id);
             pieces.insert(id, start.to_owned());

@@ -117,12 +117,12 @@ impl Encoder {
             return;
         }
         let names = names.iter().filter(|&&name| name != OMITTED);
-        put!(write_map_len, out, (names.clone().count() + more.iter().count()) as u32);
+        put!(write_map_len, out, names.clone().count() as u32 + u32::from(more.is_some()));
         for name in names {
             put!(write_str, out, name);
             self.field(out, name, event);
         }
-        for (name, value) in more {
+        if let Some((name, value)) = more {
             put!(write_str, out, name);
             put!(write_str, out, value);
         }

@@ -54,13 +54,16 @@ pub(super) async fn generate(
     let running = Running { rank, ids: first..first + choices.len() as u64, open: choices.len() };
     let (sender, tokens) = mpsc::unbounded_channel();
     for (index, choice) in choices.iter().enumerate() {
-        running.submit(sender.clone(), Request {
-            id: first + index as u64,
-            prompt: prompts[index / params.choices()].clone(),
-            answer: choice.ids().to_vec(),
-            scope: scope.clone(),
-            report_hits: params.report_hits(),
-        })?;
+        running.submit(
+            sender.clone(),
+            Request {
+                id: first + index as u64,
+                prompt: prompts[index / params.choices()].clone(),
+                answer: choice.ids().to_vec(),
+                scope: scope.clone(),
+                report_hits: params.report_hits(),
+            },
+        )?;
     }
     let name = header(headers, "x-request-id").map(str::to_owned);
     let name = name.unwrap_or_else(|| {

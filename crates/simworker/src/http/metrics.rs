@@ -20,21 +20,15 @@ struct Metric {
 }
 
 const METRICS: [Metric; 9] = [
-    gauge(
-        "num_requests_running",
-        "Number of requests in model execution batches.",
-        |_, gauges| gauges.running as f64,
-    ),
-    gauge(
-        "num_requests_waiting",
-        "Number of requests waiting to be processed.",
-        |_, gauges| gauges.waiting as f64,
-    ),
-    gauge(
-        "kv_cache_usage_perc",
-        "KV-cache usage. 1 means 100 percent usage.",
-        |_, gauges| gauges.usage,
-    ),
+    gauge("num_requests_running", "Number of requests in model execution batches.", |_, gauges| {
+        gauges.running as f64
+    }),
+    gauge("num_requests_waiting", "Number of requests waiting to be processed.", |_, gauges| {
+        gauges.waiting as f64
+    }),
+    gauge("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", |_, gauges| {
+        gauges.usage
+    }),
     counter(
         "prefix_cache_queries",
         "Prefix cache queries, in terms of number of queried tokens.",
@@ -45,33 +39,23 @@ const METRICS: [Metric; 9] = [
         "Prefix cache hits, in terms of number of cached tokens.",
         |_, gauges| gauges.hits as f64,
     ),
-    counter(
-        "num_preemptions",
-        "Cumulative number of preemption from the engine.",
-        |_, gauges| gauges.preemptions as f64,
-    ),
-    counter(
-        "prompt_tokens",
-        "Number of prefill tokens processed.",
-        |rank, _| rank.prompt_tokens.load(Ordering::Relaxed) as f64,
-    ),
+    counter("num_preemptions", "Cumulative number of preemption from the engine.", |_, gauges| {
+        gauges.preemptions as f64
+    }),
+    counter("prompt_tokens", "Number of prefill tokens processed.", |rank, _| {
+        rank.prompt_tokens.load(Ordering::Relaxed) as f64
+    }),
     counter(
         "prompt_tokens_cached",
         "Number of cached prompt tokens (local + external).",
         |_, gauges| gauges.hits as f64,
     ),
-    counter(
-        "generation_tokens",
-        "Number of generation tokens processed.",
-        |rank, _| rank.generated_tokens.load(Ordering::Relaxed) as f64,
-    ),
+    counter("generation_tokens", "Number of generation tokens processed.", |rank, _| {
+        rank.generated_tokens.load(Ordering::Relaxed) as f64
+    }),
 ];
 
-const fn gauge(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&Rank, &Gauges) -> f64,
-) -> Metric {
+const fn gauge(name: &'static str, help: &'static str, read: fn(&Rank, &Gauges) -> f64) -> Metric {
     Metric { name, help, counter: false, read }
 }
 

@@ -45,11 +45,14 @@ struct ExtraArguments {
 
 impl Params {
     pub(super) fn parse(body: &[u8]) -> Result<Params, Failure> {
-        let params: Params = serde_json::from_slice(body)
-            .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))?;
+        let params: Params = serde_json::from_slice(body).map_err(|error| {
+            Failure::bad_request(format!("the body is not understood: {error}"))
+        })?;
         let choices = params.choices();
         if !(1..=MAX_CHOICES).contains(&choices) {
-            return Err(Failure::bad_request(format!("n must be 1 to {MAX_CHOICES}, not {choices}")));
+            return Err(Failure::bad_request(format!(
+                "n must be 1 to {MAX_CHOICES}, not {choices}"
+            )));
         }
         if params.asked_tokens() == Some(0) {
             return Err(Failure::bad_request("max_tokens must be at least 1, not 0"));
