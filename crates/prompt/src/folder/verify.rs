@@ -1,0 +1,80 @@
+//! Compiling a table, and proving it against the library.
+
+use super::{LoadError, ModelFolder};
+use crate::{Encode, TableEncoder, table};
+
+/// Texts on which tokenizers are known to part: scripts, runs of white space and
+/// punctuation, code, emoji, combining marks, digits, contractions, control bytes.
+const CORPUS: &str = include_str!("corpus.txt");
+/// Separates the texts of [`CORPUS`].
+const SEPARATOR: &str = "\n----\n";
+
+pub(super) fn table(folder: &ModelFolder) -> Result<Vec<u8>, LoadError> {
+    let json = folder.tokenizer.to_string(false).map_err(unusable)?;
+    let bytes = table::compile(&json).map_err(unusable)?;
+    let encoder = TableEncoder::from_bytes(&bytes).map_err(unusable)?;
+    let reference = folder.encoder();
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    for text in texts(folder) {
+        expected.clear();
+        found.clear();
+        reference.encode(&text, &mut expected).map_err(unusable)?;
+        encoder.encode(&text, &mut found).map_err(unusable)?;
+        if expected != found {
+            let start: String = text.chars().take(60).collect();
+            return Err(LoadError::Table(format!(
+                "the table encodes {start:?} otherwise than the library"
+            )));
+        }
+    }
+    Ok(bytes)
+}
+
+fn unusable(error: impl ToString) -> LoadError {
+    LoadError::Table(error.to_string())
+}
+
+fn texts(folder: &ModelFolder) -> Vec<String> {
+    let mut texts: Vec<String> = CORPUS.split(SEPARATOR).map(str::to_owned).collect();
+    texts.push(CORPUS.to_owned());
+    texts.push(CORPUS.replace('\n', "\r\n"));
+    for template in folder.spec.templates.values() {
+        texts.push(template.source.clone());
+    }
+    for run in [" ", "\n", "\t", "  \n", "a", "0", "=", "é", "漢", "\u{200d}", "ab "] {
+        for length in [1, 2, 3, 4, 7, 16, 61, 300] {
+            texts.push(run.repeat(length));
+            texts.push(format!("x{}y", run.repeat(length)));
+        }
+    }
+    texts.extend(every_script());
+    let mut added: Vec<_> = folder.tokenizer.get_added_tokens_decoder().into_values().collect();
+    added.sort_by(|a, b| a.content.cmp(&b.content));
+    for token in added.iter().map(|token| &token.content) {
+        for text in [
+            token.clone(),
+            format!("{token}{token}"),
+            format!("a {token} b"),
+            format!("a{token}b"),
+            format!(" \n{token}\n c"),
+            format!("x{}", token.get(..token.len().saturating_sub(1)).unwrap_or("")),
+        ] {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+/// Every code point that is a character, a few hundred to a text, each between letters.
+fn every_script() -> impl Iterator<Item = String> {
+    (0..0x11_0000u32 / 256)
+        .map(|block| {
+            let chars = (block * 256..(block + 1) * 256).filter_map(char::from_u32);
+            let chars = chars.filter(|char| !table::is_newer(*char));
+            chars.flat_map(|char| [char, 'a', ' ', char, char]).collect()
+        })
+        // Planes without assigned characters behave like their first block.
+        .enumerate()
+        .filter(|(block, _)| *block < 0x324 || *block % 0x40 == 0)
+        .map(|(_, text)| text)
+}

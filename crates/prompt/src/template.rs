@@ -1,0 +1,220 @@
+//! Chat templates, rendered as transformers renders them.
+//!
+//! Its Jinja environment: blocks trimmed, the `generation` tag, `raise_exception`,
+//! `strftime_now` and `tojson` as `json.dumps` without ASCII escapes. Where
+//! minijinja and Jinja part ways, the choice is to fail: a template that fails
+//! here costs a cache hit, one that renders otherwise would cost wrong hits.
+
+mod clock;
+mod methods;
+pub(crate) mod python;
+mod source;
+pub(crate) mod value;
+
+pub(crate) use source::prepare;
+
+use crate::Refusal;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Instructions that one rendering may take: a conversation of ten thousand
+/// messages takes some hundred thousand, a second of work tens of millions.
+const FUEL: u64 = 5_000_000;
+/// Bytes that one rendering may write; bodies are limited to far less.
+const MAX_OUTPUT: usize = 64 << 20;
+const NAME: &str = "chat";
+
+/// One compiled template.
+pub(crate) struct Template {
+    environment: Environment<'static>,
+    source: String,
+}
+
+/// What `raise_exception` throws; told apart by its type.
+#[derive(Debug)]
+struct Raised;
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("raised by the template")
+    }
+}
+
+impl std::error::Error for Raised {}
+
+impl Template {
+    /// Compiles `source`; the error says what is wrong with it.
+    pub(crate) fn new(source: &str) -> Result<Template, String> {
+        let mut environment = Environment::new();
+        let syntax = syntax().map_err(|error| error.to_string())?;
+        environment.set_syntax(syntax);
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_unknown_method_callback(methods::call);
+        environment.set_fuel(Some(FUEL));
+        environment.set_formatter(|out, _, value| {
+            match value.as_str() {
+                Some(text) => out.write_str(text)?,
+                None => out.write_str(&python::repr(value)?)?,
+            }
+            Ok(())
+        });
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_filter("tojson", tojson);
+        environment.add_filter("string", |value: Value| python::str(&value));
+        environment.add_filter("trim", |value: Value, chars: Option<Arc<str>>| {
+            let text = python::str(&value)?;
+            Ok::<_, Error>(methods::strip(&text, chars.as_deref(), true, true).to_owned())
+        });
+        environment.add_filter("join", join);
+        environment.add_filter(source::REVERSED, reversed);
+        environment.add_test("sequence", is_sequence);
+        environment.add_test("iterable", is_iterable);
+        environment.add_test("number", |value: Value| {
+            matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
+        });
+        let compiled = prepare(source);
+        environment.add_template_owned(NAME, compiled).map_err(|error| error.to_string())?;
+        Ok(Template { environment, source: source.to_owned() })
+    }
+
+    /// The text as its author wrote it.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Renders with `variables`; later ones replace earlier ones of the same name.
+    pub(crate) fn render(
+        &self,
+        mut variables: Vec<(Arc<str>, Value)>,
+        unix_seconds: u64,
+    ) -> Result<String, Refusal> {
+        let now = Value::from_function(move |format: &str| clock::strftime(format, unix_seconds));
+        variables.push((Arc::from("strftime_now"), now));
+        let context = Value::from_pairs(variables);
+        let mut out = Limited(Vec::new());
+        let template = self.environment.get_template(NAME).map_err(|error| refusal(&error))?;
+        template.render_captured_to(context, &mut out).map_err(|error| refusal(&error))?;
+        String::from_utf8(out.0).map_err(|_| Refusal::Encoding)
+    }
+}
+
+/// The syntax of transformers' environment.
+pub(crate) fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
+}
+
+fn refusal(error: &Error) -> Refusal {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if current.is::<Raised>() {
+            return Refusal::TemplateRaised;
+        }
+        let kind = current.downcast_ref::<Error>().map(Error::kind);
+        if matches!(kind, Some(ErrorKind::OutOfFuel | ErrorKind::WriteFailure)) {
+            return Refusal::TemplateLimit;
+        }
+        cause = current.source();
+    }
+    // The detail may quote the prompt; the kind does not.
+    let line = error.line().map_or(String::new(), |line| format!(" in line {line}"));
+    Refusal::Template(format!("{}{line}", error.kind()))
+}
+
+fn raise_exception(_message: Value) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised))
+}
+
+/// `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
+fn tojson(value: Value, options: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+    type Options = (Option<Value>, Option<Value>, Option<Value>, Option<Value>);
+    let (ensure_ascii, indent, separators, sort_keys): Options = from_args(&options)?;
+    let argument = |positional: Option<Value>, name| -> Result<Option<Value>, Error> {
+        let given = match positional {
+            None => kwargs.get::<Option<Value>>(name)?,
+            given => given,
+        };
+        Ok(given.filter(|value| !value.is_none()))
+    };
+    let truth = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let ensure_ascii = truth(argument(ensure_ascii, "ensure_ascii")?);
+    let sort_keys = truth(argument(sort_keys, "sort_keys")?);
+    let indent = match argument(indent, "indent")? {
+        None => None,
+        Some(indent) => Some(match indent.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(usize::try_from(indent)?.min(64)),
+        }),
+    };
+    let (item_separator, key_separator) = match argument(separators, "separators")? {
+        None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
+        None => (", ".to_owned(), ": ".to_owned()),
+        Some(pair) => {
+            (python::str(&pair.get_item_by_index(0)?)?, python::str(&pair.get_item_by_index(1)?)?)
+        }
+    };
+    kwargs.assert_all_used()?;
+    let layout = python::Layout { indent, item_separator, key_separator, sort_keys, ensure_ascii };
+    python::dumps(&value, &layout)
+}
+
+fn join(value: Value, separator: Option<Value>) -> Result<String, Error> {
+    let separator = separator.map(|value| python::str(&value)).transpose()?.unwrap_or_default();
+    let mut joined = String::new();
+    for (at, item) in value.try_iter()?.checked().enumerate() {
+        joined.push_str(if at > 0 { &separator } else { "" });
+        joined.push_str(&python::str(&item?)?);
+    }
+    Ok(joined)
+}
+
+/// `value[::-1]`.
+fn reversed(value: Value) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(text) => Ok(Value::from(text.chars().rev().collect::<String>())),
+        None => {
+            let mut items: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, _>>()?;
+            items.reverse();
+            Ok(value::list(items))
+        }
+    }
+}
+
+fn is_sequence(value: Value) -> Result<bool, Error> {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Undefined => Ok(true),
+        // Slices are lists in Python, what filters return are generators; here
+        // both are this.
+        ValueKind::Iterable => {
+            Err(Error::new(ErrorKind::InvalidOperation, "a test of a slice or a generator"))
+        }
+        _ => Ok(false),
+    }
+}
+
+fn is_iterable(value: Value) -> Result<bool, Error> {
+    if value.kind() == ValueKind::Iterable { Ok(true) } else { is_sequence(value) }
+}
+
+struct Limited(Vec<u8>);
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other("too much output"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
