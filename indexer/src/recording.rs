@@ -36,10 +36,7 @@ pub use report::{Checked, FileReport, Overlap, Report};
 /// `block_size` is what the configuration would declare; without it, the events
 /// teach it. Only a file that cannot be read is an error; what is wrong with its
 /// contents is in the report.
-pub fn replay_files(
-    paths: &[PathBuf],
-    block_size: Option<u32>,
-) -> Result<Report, RecordingError> {
+pub fn replay_files(paths: &[PathBuf], block_size: Option<u32>) -> Result<Report, RecordingError> {
     let files = paths.iter().map(|path| replay_file(path, block_size));
     Ok(Report { files: files.collect::<Result<_, _>>()? })
 }

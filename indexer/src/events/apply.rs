@@ -134,17 +134,16 @@ impl Writer {
             media.clear();
             media.extend(stored.media.get(at).into_iter().flatten());
             media.extend(media_keys(stored, at));
-            blocks.push(Block {
-                local: local_hash(tokens, &media, seed, &mut self.scratch),
-                engine,
-            });
+            blocks
+                .push(Block { local: local_hash(tokens, &media, seed, &mut self.scratch), engine });
         }
-        let done = self.index.store(holder, stored.parent, seed, &blocks).map_err(|error| {
-            match error {
-                StoreError::UnknownParent => Reject::UnknownParent,
-                StoreError::SelfParent => Reject::SelfParent,
-            }
-        })?;
+        let done =
+            self.index.store(holder, stored.parent, seed, &blocks).map_err(
+                |error| match error {
+                    StoreError::UnknownParent => Reject::UnknownParent,
+                    StoreError::SelfParent => Reject::SelfParent,
+                },
+            )?;
         counts.stored_blocks += (done.new + done.copies) as u64;
         self.block_size = Some(stored.block_size);
         Ok(Fate::Done)
@@ -196,7 +195,7 @@ fn salt<'a>(stored: &'a Stored<'_>) -> Option<&'a str> {
 /// Old releases name media by bare texts. In the first block of a prompt the
 /// first of them is taken for the salt; such a block matches no request either
 /// way.
-fn media_keys<'a>(stored: &'a Stored<'_>, block: usize) -> impl Iterator<Item = u64> {
+fn media_keys(stored: &Stored<'_>, block: usize) -> impl Iterator<Item = u64> {
     let salted = block == 0 && stored.parent.is_none() && stored.cache_salt.is_none();
     let bare = texts(stored, block).skip(usize::from(salted)).filter_map(media_hash);
     let keys = stored.extra_keys.get(block).map_or(&[][..], Vec::as_slice);

@@ -246,3 +246,6 @@ async fn begins_at_zero(endpoint: &str) -> bool {
         Err(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

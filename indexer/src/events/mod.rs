@@ -20,6 +20,8 @@ mod replay;
 mod sequence;
 mod source;
 mod status;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 use warmpath_radix::Holder;

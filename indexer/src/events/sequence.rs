@@ -65,13 +65,19 @@ impl Sequence {
 
     /// What to do with this batch; nothing is recorded.
     pub(super) fn step(&self, mark: Mark) -> Step {
-        let next = self.last.map_or(0, |last| last.saturating_add(1));
-        if mark.seq >= next {
-            return match mark.seq == next {
-                true => Step::Apply,
-                false => Step::Gap { from: next, until: mark.seq },
-            };
+        let next = match self.last {
+            None => 0,
+            Some(last) if mark.seq > last => last + 1,
+            Some(_) => return self.repeated(mark),
+        };
+        match mark.seq == next {
+            true => Step::Apply,
+            false => Step::Gap { from: next, until: mark.seq },
         }
+    }
+
+    /// A number that was there before: the same batch, or another life's.
+    fn repeated(&self, mark: Mark) -> Step {
         let same = match self.digest(mark.seq) {
             Some(digest) => digest == mark.digest,
             None => match (mark.timestamp, self.timestamp) {

@@ -198,8 +198,8 @@ impl Model {
             names.iter().zip(tokens.chunks_exact(tokens.len() / names.len().max(1))).enumerate()
         {
             let keys = event.field("extra_keys").list().get(at).map_or(&[][..], Value::list);
-            let texts = keys.iter().filter_map(Value::text);
-            let salt = texts.filter(|&text| adapter.as_deref() != Some(text)).next_back();
+            let mut texts = keys.iter().filter_map(Value::text);
+            let salt = texts.rfind(|&text| adapter.as_deref() != Some(text));
             let known = self.blocks.entry(name.clone()).or_insert(Known {
                 copies: 0,
                 parent,

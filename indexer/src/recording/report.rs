@@ -67,9 +67,10 @@ impl FileReport {
     pub fn is_clean(&self) -> bool {
         self.audit.is_ok()
             && self.requests.iter().all(Checked::agrees)
-            && self.streams.iter().all(|(_, stream)| {
-                stream.rejected.is_empty() && stream.lost_batches == 0
-            })
+            && self
+                .streams
+                .iter()
+                .all(|(_, stream)| stream.rejected.is_empty() && stream.lost_batches == 0)
     }
 }
 

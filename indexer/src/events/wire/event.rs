@@ -10,7 +10,10 @@ use super::cursor::{Cursor, Fault, Head, utf8};
 #[derive(Debug, PartialEq)]
 pub(in crate::events) enum Event<'a> {
     Stored(Stored<'a>),
-    Removed { scope: Scope<'a>, hashes: Vec<EngineHash> },
+    Removed {
+        scope: Scope<'a>,
+        hashes: Vec<EngineHash>,
+    },
     Cleared,
     /// An event that its sender marked as not for us.
     Ignored,
