@@ -14,7 +14,7 @@ Examples:
   A file, and a Unix socket for the Envoy beside it:
     warmpath-indexer --config warmpath.yaml --unix-socket /run/warmpath/indexer.sock
 
-Log level: WARMPATH_LOG, for example info or warmpath_indexer=debug [default: info]";
+Log level: WARMPATH_LOG, for example info or warmpath_indexer=debug [default: info,zeromq=error]";
 
 /// Routes LLM requests to the worker that holds the longest prefix of the prompt.
 ///

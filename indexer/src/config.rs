@@ -119,7 +119,8 @@ pub struct HealthConfig {
     pub path: String,
     /// Milliseconds between two probes; 0 never probes. Default 1000.
     pub interval_ms: u64,
-    /// Milliseconds that a probe may take. Default 2000.
+    /// Milliseconds that a probe or scrape may take; an engine in the middle of a
+    /// long prompt is slow, not dead. Default 5000.
     pub timeout_ms: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The binary: command line in, library called, exit status out.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,8 +71,14 @@ async fn stop_on_signal(shutdown: CancellationToken) {
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("WARMPATH_LOG").unwrap_or_else(|_| "info".into());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // The ZMQ library warns of every attempt to reach an engine that is away; that
+    // it is away is said once by the code that waits for it.
+    let filter =
+        EnvFilter::try_from_env("WARMPATH_LOG").unwrap_or_else(|_| "info,zeromq=error".into());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

@@ -46,10 +46,16 @@ impl Admin {
                 continue;
             }
             for rank in &worker.ranks {
-                if !rank.status.snapshot().connected {
-                    let (name, rank) = (&worker.name, rank.rank);
-                    missing.push(format!("events of worker {name:?} rank {rank}: not connected"));
-                }
+                let status = rank.status.snapshot();
+                let state = match (status.connected, status.synced) {
+                    (true, true) => continue,
+                    (true, false) => "replay not finished",
+                    (false, _) => "not connected",
+                };
+                missing.push(format!(
+                    "events of worker {:?} rank {}: {state}",
+                    worker.name, rank.rank
+                ));
             }
         }
         missing

@@ -113,7 +113,7 @@ impl Api {
         self.metrics.not_exact(why.name());
         let message = format!("{} ({})", why, why.name());
         match why.name() {
-            "not_json" | "no_model" => ApiError::bad_request(message),
+            "not_json" | "no_model" | "invalid" => ApiError::bad_request(message),
             _ => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::NOT_EXACT, message),
         }
     }

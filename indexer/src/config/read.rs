@@ -118,6 +118,6 @@ fn health(mut fields: Fields<'_, '_>) -> HealthConfig {
 
 impl Default for HealthConfig {
     fn default() -> Self {
-        Self { path: "/health".to_owned(), interval_ms: 1000, timeout_ms: 2000 }
+        Self { path: "/health".to_owned(), interval_ms: 1000, timeout_ms: 5000 }
     }
 }

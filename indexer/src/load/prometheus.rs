@@ -16,6 +16,9 @@ use crate::fleet::{Look, Worker};
 /// Most bytes of a page that are read; vLLM's are some 100 KB.
 const PAGE_MOST: usize = 4 << 20;
 
+/// The reason that says that nobody listens.
+const UNREACHABLE: &str = "unreachable";
+
 #[derive(Clone, Copy)]
 enum Gauge {
     Waiting,
@@ -136,7 +139,7 @@ pub(crate) async fn follow(
         };
         let Some(page) = stop.run_until_cancelled(scrape).await else { return };
         if own {
-            worker.saw(Look::Scrape, !matches!(page, Err("unreachable")));
+            worker.saw(Look::Scrape, page != Err(UNREACHABLE));
         }
         if let Err(reason) = page.and_then(|page| worker.load_page(&page))
             && worker.load_rejected.count(reason)
@@ -151,13 +154,14 @@ async fn page(
     url: &str,
     timeout: Duration,
 ) -> Result<String, &'static str> {
-    let answer = client.get(url).timeout(timeout).send().await.map_err(|_| "unreachable")?;
+    // Slow is not dead: the page is made by a process that is busy with requests.
+    let why = |error: reqwest::Error| if error.is_connect() { UNREACHABLE } else { "no_answer" };
+    let mut answer = client.get(url).timeout(timeout).send().await.map_err(why)?;
     if !answer.status().is_success() {
         return Err("status");
     }
-    let mut answer = answer;
     let mut page = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|_| "unreachable")? {
+    while let Some(chunk) = answer.chunk().await.map_err(why)? {
         if page.len() + chunk.len() > PAGE_MOST {
             return Err("too_long");
         }

@@ -86,7 +86,7 @@ impl Indexer {
     /// Waits until `check` of a GET's answer holds.
     pub async fn until(&self, path: &str, check: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
-        for _ in 0..400 {
+        for _ in 0..2400 {
             last = self.get(path).await.1;
             if check(&last) {
                 return last;
