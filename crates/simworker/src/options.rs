@@ -197,3 +197,51 @@ pub enum EventLayout {
     #[value(name = "array-0.9")]
     Array009,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(arguments: &[&str]) -> Options {
+        let line = ["simworker", "--model-path", "models/tiny"].iter().chain(arguments);
+        Line::parse_from(line).options
+    }
+
+    #[test]
+    fn the_library_has_the_defaults_of_the_command_line() {
+        let (line, library) = (parse(&[]), Options::new("models/tiny"));
+        assert_eq!(format!("{line:?}"), format!("{library:?}"));
+        assert!(library.check().is_ok());
+        assert_eq!(library.model_name(), "tiny");
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_with_the_option_to_change() {
+        for (arguments, option) in [
+            (["--num-workers", "0"], "--num-workers"),
+            (["--block-size", "0"], "--block-size"),
+            (["--num-blocks", "10"], "raise --num-blocks to 2049"),
+            (["--prefill-tokens-per-second", "0.5"], "--prefill-tokens-per-second"),
+            (["--decode-ms-per-token", "inf"], "--decode-ms-per-token"),
+        ] {
+            let error = parse(&arguments).check().expect_err(option).to_string();
+            assert!(error.contains(option), "{error}");
+        }
+    }
+
+    #[test]
+    fn event_layouts_are_named_after_releases() {
+        let layout = |name| parse(&["--event-layout", name]).event_layout;
+        assert_eq!(layout("map"), EventLayout::Map);
+        assert_eq!(layout("array-0.23"), EventLayout::Array022);
+        assert_eq!(layout("array-0.9"), EventLayout::Array009);
+    }
+}

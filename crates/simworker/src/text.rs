@@ -125,11 +125,12 @@ fn vocabulary(encoder: &LibraryEncoder) -> (Vec<u32>, Vec<u32>, HashMap<u32, Str
     let before = starts.first().map(|id| pieces[id].clone()).unwrap_or_default();
     for word in WORDS.split_whitespace() {
         let Some(ids) = encode(&format!("{before} {word}")) else { continue };
-        if let [start, id] = ids[..] {
-            if Some(start) == starts.first().copied() && !pieces.contains_key(&id) {
-                words.push(id);
-                pieces.insert(id, format!(" {word}"));
-            }
+        if let [start, id] = ids[..]
+            && starts.first() == Some(&start)
+            && !pieces.contains_key(&id)
+        {
+            words.push(id);
+            pieces.insert(id, format!(" {word}"));
         }
     }
     (starts, words, pieces)

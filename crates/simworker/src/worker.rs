@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -141,7 +142,12 @@ async fn start(
     tasks.spawn(async move { Ok(publish::load(sockets.metrics, interval, read).await?) });
 
     sockets.http.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(sockets.http)?;
+    // A token must not wait for the acknowledgement of the one before it.
+    let listener = tokio::net::TcpListener::from_std(sockets.http)?.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
     let app = App::new(options.clone(), birth.text.clone(), ranks.clone());
     let router = http::router(Arc::new(app));
     tasks.spawn(async { Ok(axum::serve(listener, router).await?) });
