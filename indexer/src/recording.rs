@@ -11,7 +11,8 @@ The model shares no code with the path that it checks: it decodes by serde, and
 chains blocks by the engine's own hashes instead of local ones.
 
 Where a recording begins in the middle of a stream, the recorded answers of the
-replay socket fill the gap, as they would have.
+replay socket fill the gap, as they would have; without any, what came before the
+recording is not a loss, and neither are chains that begin in it.
 */
 
 mod model;
@@ -29,7 +30,7 @@ use crate::events::{Applier, RankStatus, Source, Verdict};
 
 pub use model::{Batch, Model};
 pub use read::{Line, Recording, RecordingError, Request};
-pub use report::{Checked, FileReport, Overlap, Report};
+pub use report::{Checked, FileReport, Overlap, Report, StreamReport};
 
 /// Replays each recording into an index of its own and compares.
 ///
@@ -56,10 +57,14 @@ fn replay_file(path: &Path, block_size: Option<u32>) -> Result<FileReport, Recor
             Line::Replayed { .. } => {}
         }
     }
-    let streams = stage.streams.into_iter();
+    let streams = stage.streams.into_iter().map(|(name, stream)| StreamReport {
+        subscriber: name,
+        status: stream.status.snapshot(),
+        before: stream.before,
+    });
     Ok(FileReport {
         path: path.to_owned(),
-        streams: streams.map(|(name, stream)| (name, stream.status.snapshot())).collect(),
+        streams: streams.collect(),
         audit: stage.index.audit(),
         requests,
     })
@@ -71,6 +76,8 @@ struct Stream {
     applier: Applier,
     status: Arc<RankStatus>,
     model: Model,
+    /// Batches that the engine had published before the recording began.
+    before: u64,
 }
 
 struct Stage<'a> {
@@ -101,7 +108,7 @@ impl<'a> Stage<'a> {
             };
             let status = Arc::new(RankStatus::new());
             let applier = Applier::new(&source, index.clone(), status.clone());
-            (name, Stream { holder, applier, status, model: Model::default() })
+            (name, Stream { holder, applier, status, model: Model::default(), before: 0 })
         });
         Self { recording, streams: streams.collect(), index }
     }
@@ -120,6 +127,9 @@ impl<'a> Stage<'a> {
                 }
             }
             if stream.applier.offer(seq, payload) != Verdict::Applied {
+                if stream.applier.last().is_none() {
+                    stream.before = seq;
+                }
                 stream.applier.apply_after_loss(seq, payload);
             }
         }

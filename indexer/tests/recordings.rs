@@ -30,9 +30,10 @@ fn every_overlap_is_what_the_recorded_events_imply() {
     let found = overlaps().filter(|request| request.overlaps.iter().any(|o| o.blocks > 0));
     assert!(found.count() > 60, "too few requests overlap to compare anything:\n{report}");
     for file in &report.files {
-        for (name, stream) in &file.streams {
-            assert_eq!(stream.block_size, Some(32), "{}, {name}", file.path.display());
-            assert!(stream.ignored.is_empty(), "{}, {name}: {stream:?}", file.path.display());
+        for stream in &file.streams {
+            let status = &stream.status;
+            assert_eq!(status.block_size, Some(32), "{}: {stream:?}", file.path.display());
+            assert!(status.ignored.is_empty(), "{}: {stream:?}", file.path.display());
         }
     }
 }
@@ -40,25 +41,38 @@ fn every_overlap_is_what_the_recorded_events_imply() {
 #[test]
 fn an_engine_that_begins_anew_loses_what_it_had() {
     let report = replay("restart");
-    let (_, stream) = &report.files[0].streams[0];
-    assert_eq!(stream.restarts, 2, "{report}");
+    let status = &report.files[0].streams[0].status;
+    assert_eq!(status.restarts, 2, "{report}");
 }
 
 #[test]
 fn a_stream_joined_late_is_filled_from_the_replay_socket() {
     let report = replay("replay");
-    let (_, stream) = &report.files[0].streams[0];
-    assert_eq!((stream.batches, stream.lost_batches), (23, 0), "{report}");
+    let status = &report.files[0].streams[0].status;
+    assert_eq!((status.batches, status.lost_batches), (23, 0), "{report}");
+}
+
+#[test]
+fn what_came_before_a_recording_is_not_lost() {
+    let file = captures().into_iter().find(|path| path.ends_with("replay.jsonl"));
+    let text = std::fs::read_to_string(file.expect("the recording")).expect("readable");
+    let live: Vec<&str> = text.lines().filter(|line| !line.contains("replay_rep")).collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), live.join("\n")).expect("written");
+    let report = replay_files(&[file.path().to_owned()], None).expect("a readable recording");
+    let stream = &report.files[0].streams[0];
+    assert_eq!((stream.before, stream.status.batches), (20, 3));
+    assert!(report.is_clean(), "{report}");
 }
 
 #[test]
 fn a_wrong_declared_block_size_rejects_every_store_and_is_not_clean() {
     let files = captures();
     let report = replay_files(&files[..1], Some(16)).expect("a readable recording");
-    let (_, stream) = &report.files[0].streams[0];
+    let status = &report.files[0].streams[0].status;
     assert!(!report.is_clean());
-    assert_eq!(stream.stored_blocks, 0);
-    assert!(stream.rejected["block_size"] > 0, "{report}");
+    assert_eq!(status.stored_blocks, 0);
+    assert!(status.rejected["block_size"] > 0, "{report}");
 }
 
 #[test]

@@ -65,12 +65,6 @@ impl Applier {
         self.sequence.last()
     }
 
-    /// Offers a published message, all its frames; nothing where they are no batch.
-    pub fn offer_frames<F: AsRef<[u8]>>(&mut self, frames: &[F]) -> Option<Verdict> {
-        let (seq, payload) = self.split(frames)?;
-        Some(self.offer(seq, payload))
-    }
-
     /// Sequence number and payload of a published message; counted if it has none.
     pub fn split<'f, F: AsRef<[u8]>>(&self, frames: &'f [F]) -> Option<(u64, &'f [u8])> {
         let split = wire::frames(frames);

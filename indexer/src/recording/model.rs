@@ -87,6 +87,8 @@ const STORED: [&str; 12] = [
     "kv_cache_spec_sliding_window",
 ];
 
+const REMOVED: [&str; 4] = ["type", "block_hashes", "medium", "group_idx"];
+
 impl Value {
     fn list(&self) -> &[Value] {
         match self {
@@ -104,12 +106,16 @@ impl Value {
 
     /// A field of an event, by its name in maps and by its place in arrays.
     fn field(&self, name: &str) -> &Value {
+        let places = match self.list().first().and_then(Value::text) {
+            Some("BlockRemoved") => &REMOVED[..],
+            _ => &STORED[..],
+        };
         let found = match self {
             Value::Map(entries) => {
                 entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
             }
             Value::List(values) => {
-                STORED.iter().position(|&known| known == name).and_then(|at| values.get(at))
+                places.iter().position(|&known| known == name).and_then(|at| values.get(at))
             }
             _ => None,
         };
@@ -157,6 +163,7 @@ struct Known {
 pub struct Model {
     blocks: HashMap<Value, Known>,
     adapters: HashSet<String>,
+    other_groups: HashSet<Value>,
     next: u64,
 }
 
@@ -169,6 +176,9 @@ impl Model {
         }
         self.next = seq + 1;
         for event in Batch::read(payload).map(|batch| batch.events).unwrap_or_default() {
+            if !self.is_ours(&event) {
+                continue;
+            }
             match event.field("type").text() {
                 Some("BlockStored") => self.stored(&event),
                 Some("BlockRemoved") => {
@@ -186,6 +196,19 @@ impl Model {
                 _ => {}
             }
         }
+    }
+
+    /// Only the accelerator's cache counts, and of it only full attention.
+    fn is_ours(&mut self, event: &Value) -> bool {
+        let group = event.field("group_idx").clone();
+        if let Some(kind) = event.field("kv_cache_spec_kind").text() {
+            let full = ["full_attention", "mla_attention", "sink_full_attention"].contains(&kind);
+            if !full {
+                self.other_groups.insert(group.clone());
+            }
+        }
+        !self.other_groups.contains(&group)
+            && matches!(event.field("medium").text(), None | Some("" | "GPU"))
     }
 
     fn stored(&mut self, event: &Value) {

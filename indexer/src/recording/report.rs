@@ -18,11 +18,32 @@ pub struct FileReport {
     /// The file.
     pub path: PathBuf,
     /// What the event path counted, by subscriber.
-    pub streams: Vec<(String, RankSnapshot)>,
+    pub streams: Vec<StreamReport>,
     /// The index's own audit.
     pub audit: Result<(), String>,
     /// Every prompt of every request.
     pub requests: Vec<Checked>,
+}
+
+/// One subscriber's stream.
+#[derive(Debug)]
+pub struct StreamReport {
+    /// Its name in the recording.
+    pub subscriber: String,
+    /// What the event path counted.
+    pub status: RankSnapshot,
+    /// Batches that the engine had published before the recording began, and that
+    /// no recorded answer brought.
+    pub before: u64,
+}
+
+impl StreamReport {
+    /// Whether no event of the recording was lost or rejected.
+    pub fn is_clean(&self) -> bool {
+        let begins_within = |reason: &str| self.before > 0 && reason == "unknown_parent";
+        self.status.lost_batches == self.before
+            && self.status.rejected.keys().all(|reason| begins_within(reason))
+    }
 }
 
 /// One prompt, compared.
@@ -67,10 +88,7 @@ impl FileReport {
     pub fn is_clean(&self) -> bool {
         self.audit.is_ok()
             && self.requests.iter().all(Checked::agrees)
-            && self
-                .streams
-                .iter()
-                .all(|(_, stream)| stream.rejected.is_empty() && stream.lost_batches == 0)
+            && self.streams.iter().all(StreamReport::is_clean)
     }
 }
 
@@ -99,20 +117,23 @@ impl fmt::Display for Report {
 impl fmt::Display for FileReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.path.display())?;
-        for (name, stream) in &self.streams {
+        for StreamReport { subscriber, status, before } in &self.streams {
             write!(
                 formatter,
-                "  stream {name}: {} batches, {} events, {} blocks stored, {} removed, {} clears, \
-                 {} restarts, {} lost",
-                stream.batches,
-                stream.events,
-                stream.stored_blocks,
-                stream.removed_blocks,
-                stream.clears,
-                stream.restarts,
-                stream.lost_batches,
+                "  stream {subscriber}: {} batches, {} events, {} blocks stored, {} removed, \
+                 {} clears, {} restarts, {} lost",
+                status.batches,
+                status.events,
+                status.stored_blocks,
+                status.removed_blocks,
+                status.clears,
+                status.restarts,
+                status.lost_batches - before,
             )?;
-            for (what, counts) in [("rejected", &stream.rejected), ("ignored", &stream.ignored)] {
+            if *before > 0 {
+                write!(formatter, ", {before} before the recording")?;
+            }
+            for (what, counts) in [("rejected", &status.rejected), ("ignored", &status.ignored)] {
                 for (reason, times) in counts {
                     write!(formatter, ", {times} {what} as {reason}")?;
                 }

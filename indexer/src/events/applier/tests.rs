@@ -78,12 +78,11 @@ fn a_batch_that_cannot_be_decoded_does_not_stop_the_next() {
 
 #[test]
 fn a_message_of_other_frames_is_counted() {
-    let mut stage = stage(1);
-    assert_eq!(stage.applier.offer_frames(&[b"only", b"two!"]), None);
+    let stage = stage(1);
+    assert_eq!(stage.applier.split(&[b"only", b"two!"]), None);
     assert_eq!(stage.status.snapshot().rejected.get("frames"), Some(&1));
-    let seq = 0u64.to_be_bytes();
-    let batch = payload(1.0, None, 1);
-    assert_eq!(stage.applier.offer_frames(&[&b""[..], &seq, &batch]), Some(Verdict::Applied));
+    let seq = 5u64.to_be_bytes();
+    assert_eq!(stage.applier.split(&[&b""[..], &seq, b"payload"]), Some((5, &b"payload"[..])));
 }
 
 #[test]

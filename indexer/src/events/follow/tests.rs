@@ -1,5 +1,7 @@
 //! A stream over real sockets: an engine that publishes, forgets, dies, returns.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -39,10 +41,20 @@ struct Ports {
     replay: String,
 }
 
+/// Two free ports that stay free while an engine is away: below the range that
+/// connections get theirs from, and no two tests begin to look at the same.
 fn ports() -> Ports {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
     let endpoint = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("tcp://{}", listener.local_addr().unwrap())
+        for _ in 0..1000 {
+            let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+            let port = 20_000 + (std::process::id() * 64 + taken) % 12_000;
+            let address = format!("127.0.0.1:{port}");
+            if std::net::TcpListener::bind(&address).is_ok() {
+                return format!("tcp://{address}");
+            }
+        }
+        panic!("no free port");
     };
     Ports { events: endpoint(), replay: endpoint() }
 }
