@@ -24,7 +24,7 @@ Log level: WARMPATH_LOG, for example info or warmpath_indexer=debug [default: in
 /// the file.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "warmpath-indexer", version, after_long_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to serve.
     #[command(flatten)]
@@ -71,4 +71,16 @@ pub enum Engine {
     Table,
     /// Hugging Face's tokenizers.
     Library,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

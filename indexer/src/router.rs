@@ -210,7 +210,7 @@ impl Router {
         let took = started.elapsed();
         self.count(seat, candidate, &question, reason, took);
         let record = Arc::new(Record {
-            request_id: question.request_id,
+            request_id: record::kept(&question.request_id).to_owned(),
             at: SystemTime::now(),
             model: question.model.map(|model| self.names.name(model).to_owned()),
             tokens: question.tokens,

@@ -122,6 +122,8 @@ async fn unknown_paths_wrong_methods_and_large_bodies_are_refused_in_json() {
     let indexer = Indexer::start(config).await;
     let (status, body) = indexer.get("/v2/route").await;
     assert_eq!((status.as_u16(), &body["error"]["code"]), (404, &json!("not_found")));
+    let (status, body) = indexer.get("/v1/decisions/%ff").await;
+    assert_eq!((status.as_u16(), &body["error"]["code"]), (400, &json!("bad_request")));
     let (status, body) = indexer.get("/v1/route").await;
     assert_eq!((status.as_u16(), &body["error"]["code"]), (405, &json!("bad_request")));
     let (status, body) = indexer.post("/v1/route", &request(&tokens(32_000), 16)).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -21,7 +21,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(which) = which.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let Query(which) = which?;
     let records = api.router.ring.last(which.last.unwrap_or(20));
     let records: Vec<Value> = records.iter().map(|record| record.report()).collect();
     Ok(Form::Json.respond(StatusCode::OK, &json!({ "decisions": records })))
@@ -29,8 +29,9 @@ pub(super) async fn list(
 
 pub(super) async fn one(
     State(api): State<Arc<Api>>,
-    Path(request_id): Path<String>,
+    request_id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let Path(request_id) = request_id?;
     let record = api.router.ring.find(&request_id).ok_or_else(|| {
         ApiError::not_found(format!("no decision for {request_id:?} is remembered"))
     })?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,9 +24,10 @@ pub(super) async fn manifest(State(api): State<Arc<Api>>, headers: HeaderMap) ->
 
 pub(super) async fn table(
     State(api): State<Arc<Api>>,
-    Path(sha256): Path<String>,
+    sha256: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let Path(sha256) = sha256?;
     let bytes = api.catalog.resource(&sha256).ok_or_else(|| {
         ApiError::not_found(format!("no file {sha256:?}; the manifest names those there are"))
     })?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -28,7 +28,7 @@ pub(super) struct Where {
 
 pub(super) async fn route_text(
     State(api): State<Arc<Api>>,
-    Query(query): Query<Where>,
+    query: Result<Query<Where>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -44,12 +44,12 @@ pub(super) async fn route_text(
 
 async fn answer(
     api: &Arc<Api>,
-    query: Where,
+    query: Result<Query<Where>, QueryRejection>,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     started: Instant,
 ) -> Result<Response, ApiError> {
-    let body = body?;
+    let (body, Query(query)) = (body?, query?);
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let path = header("x-warmpath-path").map(str::to_owned).or(query.path);
     let worker = Arc::clone(api);

@@ -14,7 +14,7 @@ use super::{Candidate, Score, Seat};
 /// the last, which names the whole prefix.
 #[derive(Debug)]
 pub struct Record {
-    /// The request's id.
+    /// The request's id, as far as it is kept.
     pub request_id: String,
     /// When it was decided.
     pub at: SystemTime,
@@ -97,6 +97,14 @@ impl Record {
     }
 }
 
+/// Longest request id that is kept, in bytes; clients choose it.
+const ID_MOST: usize = 256;
+
+/// The part of a request id that is kept and looked for.
+pub(super) fn kept(request_id: &str) -> &str {
+    &request_id[..request_id.floor_char_boundary(ID_MOST)]
+}
+
 /// The last decisions, newest last.
 #[derive(Debug)]
 pub struct Ring {
@@ -130,6 +138,7 @@ impl Ring {
 
     /// The newest decision for a request.
     pub fn find(&self, request_id: &str) -> Option<Arc<Record>> {
-        self.records.lock().iter().rev().find(|one| one.request_id == request_id).cloned()
+        let wanted = kept(request_id);
+        self.records.lock().iter().rev().find(|one| one.request_id == wanted).cloned()
     }
 }

@@ -177,6 +177,15 @@ async fn only_the_last_decisions_are_remembered() {
     assert!(stage.router.ring.find("1").is_none());
 }
 
+#[tokio::test]
+async fn a_request_id_of_any_length_is_found_and_kept_short() {
+    let stage = stage();
+    let id = "é".repeat(100_000);
+    let record = stage.route(RouteRequest { request_id: id.clone(), ..request(&[]) }).unwrap();
+    assert!(record.request_id.len() <= 256);
+    assert!(stage.router.ring.find(&id).is_some());
+}
+
 struct Broken;
 
 impl Policy for Broken {
