@@ -10,6 +10,7 @@ use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::decide;
 use crate::host::{Call, Host, Level, Reply};
+use crate::lag::Lag;
 use crate::metrics::{self, Metrics};
 use crate::models::{self, Loaded, Models};
 use crate::reason::Fallback;
@@ -30,6 +31,7 @@ pub struct Root {
     breaker: Breaker,
     metrics: Metrics,
     calls: BTreeMap<u32, Purpose>,
+    lag: Lag,
     tick: Duration,
 }
 
@@ -40,8 +42,8 @@ pub enum Purpose {
     Manifest,
     /// A piece of the file of this path.
     File(String),
-    /// The decision for the request of this context id.
-    Decision(u32),
+    /// The decision for the request of this context id, asked for at this time.
+    Decision(u32, Duration),
 }
 
 /// The context id of a request, and what the indexer decided for it.
@@ -65,6 +67,7 @@ impl Root {
             breaker,
             metrics: Metrics::default(),
             calls: BTreeMap::new(),
+            lag: Lag::default(),
             tick,
         }
     }
@@ -181,6 +184,16 @@ impl Root {
         }
     }
 
+    /// The work for a request's decision begins.
+    pub fn begin_work(&mut self, now: Duration) {
+        self.lag.begin(now);
+    }
+
+    /// It ends, with a call or without; so much later Envoy's timers must be.
+    pub fn end_work(&mut self, now: Duration) -> Duration {
+        self.lag.end(now)
+    }
+
     /// Asks for the decision of the request of this context id.
     pub fn route(
         &mut self,
@@ -190,11 +203,12 @@ impl Root {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<(), Fallback> {
+        let lag = self.end_work(now);
         if !self.breaker.admit(now) {
             return Err(Fallback::BreakerOpen);
         }
-        let deadline = self.config.deadline;
-        let asked = self.call(host, Purpose::Decision(context), headers, body, deadline);
+        let deadline = self.config.deadline.saturating_add(lag);
+        let asked = self.call(host, Purpose::Decision(context, now), headers, body, deadline);
         if asked.is_err() {
             self.note_decision(host, false);
         }
@@ -216,7 +230,8 @@ impl Root {
     /// the request that waits for it.
     pub fn on_reply(&mut self, host: &dyn Host, purpose: Purpose, reply: &Reply) -> Option<Answer> {
         match purpose {
-            Purpose::Decision(context) => {
+            Purpose::Decision(context, made) => {
+                self.lag.answered(made);
                 let decision = decide::answer(reply, self.config.destination);
                 let failed = decision.as_ref().is_err_and(|error| error.is_indexers_fault());
                 self.note_decision(host, !failed);

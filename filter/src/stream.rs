@@ -136,12 +136,16 @@ impl Stream {
         let State::Body(held) = std::mem::replace(&mut self.state, State::Passing) else {
             return Action::Continue;
         };
+        root.begin_work(since);
         match self.ask(host, root, &held, since) {
             Ok(()) => {
                 self.state = State::Awaiting { since };
                 Action::Pause
             }
-            Err(fallback) => self.fall_back(host, root, fallback),
+            Err(fallback) => {
+                root.end_work(host.now());
+                self.fall_back(host, root, fallback)
+            }
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Held {
 #[derive(Debug, Default)]
 pub struct State {
     pub now: Duration,
+    /// How long it takes to tokenize a body.
+    pub work: Duration,
     pub configuration: Vec<u8>,
     pub tick: Duration,
     pub requests: BTreeMap<u32, Held>,
@@ -159,6 +161,8 @@ impl Host for Fake {
     }
 
     fn request_body(&self, size: usize) -> Result<Vec<u8>, Status> {
+        let work = self.state().work;
+        self.state().now += work;
         self.with_request(|request| request.body[..size].to_vec())
     }
 

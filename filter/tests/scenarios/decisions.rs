@@ -197,3 +197,13 @@ pub fn nothing_is_read_of_the_response(start: Start) {
     assert_eq!(gateway.metric("warmpath_requests_total.reason.client_gone"), 0);
     assert!(gateway.take_calls().is_empty());
 }
+
+pub fn the_deadline_counts_from_the_call_though_envoys_timers_lag(start: Start) {
+    let mut gateway = Gateway::ready(start, r#"{"deadline_ms":20}"#);
+    gateway.host.state().work = std::time::Duration::from_millis(30);
+    let timeout = |gateway: &mut Gateway| gateway.ask("tiny").1.timeout.as_millis();
+    assert_eq!(timeout(&mut gateway), 50);
+    assert_eq!(timeout(&mut gateway), 80, "perhaps in the same round of Envoy's loop");
+    gateway.pass_time(5);
+    assert_eq!(timeout(&mut gateway), 50);
+}
