@@ -11,7 +11,7 @@ use warmpath_simworker::{Fleet, Options};
 use crate::build::{self, Profile};
 use crate::envoy::{Config, Upstream};
 use crate::indexer::{Engine, IndexerOptions};
-use crate::{Client, Envoy, Indexer};
+use crate::{Client, Envoy, Indexer, ports};
 
 /// The small model that the repository holds.
 pub fn tiny_model() -> PathBuf {
@@ -240,12 +240,29 @@ impl Stack {
         options.gateway.indexer.ranks = options.sim.ranks;
         options.gateway.indexer.adapters.clone_from(&options.sim.lora);
         options.gateway.indexer.block_size.get_or_insert(options.sim.block_size);
-        let fleet = Fleet::start(options.sim).await?;
+        let fleet = Fleet::start(with_ports(options.sim)?).await?;
         let engines = engines(&fleet);
         let gateway =
             Gateway::start_edited(&options.gateway, &engines, folder.path(), edit).await?;
         Ok(Self { gateway, fleet, _folder: folder })
     }
+}
+
+/// Replaces free ports by ones that stay free while a worker is dead.
+fn with_ports(mut options: Options) -> Result<Options> {
+    let workers = u16::try_from(options.num_workers)?;
+    let publishers = workers * u16::try_from(options.ranks)?;
+    for (base, count) in [
+        (&mut options.base_http_port, workers),
+        (&mut options.base_metrics_port, workers),
+        (&mut options.base_kv_events_port, publishers),
+        (&mut options.base_replay_port, publishers),
+    ] {
+        if *base == 0 {
+            *base = ports::run(count)?;
+        }
+    }
+    Ok(options)
 }
 
 /// The addresses of a simulated fleet.

@@ -45,11 +45,10 @@ pub(crate) fn routed(reply: &Reply) -> (&str, &str) {
 
 /// Asks until `state` holds; the states asked for always come, unless
 /// something is broken.
-pub(crate) async fn eventually<F, R>(what: &str, mut state: F) -> Result<()>
-where
-    F: FnMut() -> R,
-    R: Future<Output = Result<bool>>,
-{
+pub(crate) async fn eventually(
+    what: &str,
+    mut state: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(30);
     while !state().await? {
         if Instant::now() >= end {
