@@ -6,7 +6,7 @@ routing looks wrong: does the index hold what the engine said? A recording is
 JSON lines, one object each, in order of arrival: published messages with every
 frame in hex, requests with the token ids that the engine made of them, answers
 of the replay socket. The messages go through [`Applier`], and after each request
-the index's overlap is compared with what [`model`] makes of the same messages.
+the index's overlap is compared with what `model` makes of the same messages.
 The model shares no code with the path that it checks: it decodes by serde, and
 chains blocks by the engine's own hashes instead of local ones.
 
@@ -155,3 +155,6 @@ impl<'a> Stage<'a> {
         Checked { line, note: request.note.clone(), overlaps: overlaps.collect() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,8 @@ pub struct Request {
     pub cache_salt: Option<String>,
     /// The token ids of each of its prompts.
     pub prompts: Vec<Vec<u32>>,
+    /// How many of them the engine said it had cached, in its answer's usage.
+    pub cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +82,8 @@ struct Raw {
     note: Option<String>,
     #[serde(default)]
     body: serde_json::Value,
+    #[serde(default)]
+    resp: serde_json::Value,
     #[serde(default)]
     token_ids: Option<TokenIds>,
 }
@@ -176,6 +180,10 @@ fn parse(line: &str) -> Result<Option<Line>, String> {
                     TokenIds::One(ids) => vec![ids],
                     TokenIds::Many(prompts) => prompts,
                 },
+                cached_tokens: raw
+                    .resp
+                    .pointer("/usage/prompt_tokens_details/cached_tokens")
+                    .and_then(serde_json::Value::as_u64),
             })
         }),
         _ => None,
