@@ -21,9 +21,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use warmpath_prompt::Endpoint;
 
+use crate::Options;
 use crate::driver::{Command, Rank};
 use crate::text::Text;
-use crate::{EventLayout, Options};
 
 pub(crate) use error::Failure;
 
@@ -47,10 +47,6 @@ impl App {
         App { options, text, ranks, started: unix_seconds(), next_id, turn }
     }
 
-    fn layout(&self) -> EventLayout {
-        self.options.event_layout
-    }
-
     /// `count` ids for requests, the first of them.
     fn ids(&self, count: usize) -> u64 {
         self.next_id.fetch_add(count as u64, Ordering::Relaxed)
@@ -60,9 +56,8 @@ impl App {
     fn least_loaded(&self) -> &Arc<Rank> {
         let count = self.ranks.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut order = (0..count).map(|at| &self.ranks[(turn + at) % count]);
-        let first = &self.ranks[turn % count];
-        order.by_ref().min_by_key(|rank| rank.load()).unwrap_or(first)
+        let order = (0..count).map(|at| &self.ranks[(turn + at) % count]);
+        order.min_by_key(|rank| rank.load()).unwrap_or(&self.ranks[0])
     }
 }
 
@@ -152,7 +147,7 @@ pub(crate) async fn reset_ranks(ranks: &[Arc<Rank>], restart_running: bool) -> b
 }
 
 async fn version(State(app): Shared) -> Response {
-    Json(json!({ "version": app.layout().layout().release })).into_response()
+    Json(json!({ "version": app.options.event_layout.layout().release })).into_response()
 }
 
 async fn prometheus(State(app): Shared) -> Response {
