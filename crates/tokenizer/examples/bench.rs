@@ -53,7 +53,7 @@ fn fresh(encoder: &Encoder, name: &str, text: &str) -> Duration {
     let mut from = 0;
     for size in SIZES {
         let (mut bytes, mut tokens, mut took) = (0, 0, Duration::ZERO);
-        let until = from + share;
+        let until = rest.len().min(from + share);
         while from < until {
             let end = boundary(rest, (from + size).min(rest.len()));
             ids.clear();

@@ -249,25 +249,24 @@ impl Run<'_, '_> {
             return;
         }
         let ids = &mut *self.ids;
+        let Scratch { window, long, .. } = &mut *self.scratch;
         if view.has(FLAG_CHARS) {
-            let symbols = &mut self.scratch.long.symbols;
-            symbols.clear();
-            char_symbols(view, piece, symbols);
-            if symbols.len() <= WINDOW {
-                self.scratch.window.fill(symbols.iter().copied());
-                self.scratch.window.merge(&view.merges, |id, _| ids.push(id));
+            long.symbols.clear();
+            char_symbols(view, piece, &mut long.symbols);
+            if long.symbols.len() > WINDOW {
+                long.encode(view, None, ids);
                 return;
             }
-        } else if piece.len() <= WINDOW {
-            self.scratch.window.fill(piece.iter().map(|byte| view.byte_id(*byte)));
-            self.scratch.window.merge(&view.merges, |id, _| ids.push(id));
+            window.fill(&view.merges, &long.symbols);
+        } else if piece.len() > WINDOW {
+            long.symbols.clear();
+            long.symbols.extend(piece.iter().map(|byte| view.byte_id(*byte)));
+            long.encode(view, Some(piece), ids);
             return;
         } else {
-            let symbols = &mut self.scratch.long.symbols;
-            symbols.clear();
-            symbols.extend(piece.iter().map(|byte| view.byte_id(*byte)));
+            window.fill_bytes(&view.merges, piece, |byte| view.byte_id(byte));
         }
-        self.scratch.long.encode(&view.merges, ids);
+        window.merge(&view.merges, |id, _| ids.push(id));
     }
 }
 

@@ -38,6 +38,7 @@ mod encoder;
 mod long;
 mod merge;
 mod normalize;
+mod runs;
 mod split;
 mod table;
 #[cfg(feature = "compile")]

@@ -6,9 +6,9 @@
 //! pair as well, for it depends on these two tokens only. So a long piece is merged in
 //! windows: all but the tail of a window's tokens are kept, the next window begins
 //! where they end, and the one new pair of neighbours is checked by encoding it alone.
-//! Where the check fails, the window grows and begins earlier. The cost is that of
-//! short pieces, whatever the length; growing doubles and never shrinks within a
-//! piece, which bounds the sum by O(n log n).
+//! Where the check fails, the window doubles and begins earlier, until it gets past the
+//! trouble. A window keeps three quarters of its tokens or more, so that the cost stays
+//! in proportion to what is kept: that of short pieces, whatever the length.
 //!
 //! Rejected: one heap over the whole piece (exact too, but its working set leaves the
 //! caches: 5–20× slower for half a megabyte).
@@ -17,6 +17,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::merge::{Merges, NONE, WINDOW, Window};
+use crate::runs::Runs;
+use crate::table::{FLAG_MONOTONE, View};
+
+/// Symbols at a window's end whose tokens may still join what follows.
+const TAIL: usize = 8;
+/// A window with fewer runs than this is merged as runs…
+const FEW_RUNS: usize = 8;
+/// …of which then so many are taken, however long.
+const RUNS: usize = 16;
 
 /// Scratch of the merging of long pieces.
 #[derive(Clone, Debug, Default)]
@@ -28,25 +37,27 @@ pub(crate) struct Long {
     /// Tokens of the window at hand.
     window: Vec<(u32, u32)>,
     small: Window,
+    runs: Runs,
     heap: Heap,
 }
 
 impl Long {
-    /// Encodes [`Long::symbols`].
-    pub(crate) fn encode(&mut self, merges: &Merges<'_>, ids: &mut Vec<u32>) {
+    /// Encodes [`Long::symbols`]; `bytes` are the piece itself where each symbol is a byte.
+    pub(crate) fn encode(&mut self, view: &View<'_>, bytes: Option<&[u8]>, ids: &mut Vec<u32>) {
         let total = self.symbols.len();
-        let mut size = WINDOW;
         self.kept.clear();
-        let mut from = 0;
+        let (mut from, mut size) = (0, WINDOW);
+        // Where a seam did not hold: the next window must get past it.
+        let mut trouble = 0;
         while from < total {
-            let to = total.min(from + size);
-            self.merge(merges, from, to);
-            if !self.seam_holds(merges, from, to) {
+            let to = self.merge(view, bytes, from, total.min(from.saturating_add(size)));
+            if !self.seam_holds(view, from, to) {
                 if size >= total {
                     self.kept.clear();
                 }
                 // One token earlier, and a window that sees more.
                 size = size.saturating_mul(2);
+                trouble = trouble.max(from);
                 from = self.kept.pop().map_or(0, |(_, start)| start as usize);
                 continue;
             }
@@ -54,35 +65,53 @@ impl Long {
                 self.kept.append(&mut self.window);
                 break;
             }
-            // The last quarter's tokens may still join what follows.
-            let border = (from + (to - from) * 3 / 4) as u32;
+            let tail = if to - from <= WINDOW { TAIL } else { (to - from) / 4 };
+            let border = to.saturating_sub(tail) as u32;
             let keep = self.window.partition_point(|(_, start)| *start < border);
             let keep = keep.min(self.window.len().saturating_sub(1));
-            if keep == 0 {
+            let next = self.window.get(keep).map_or(to, |(_, start)| *start as usize);
+            if keep == 0 || next <= trouble {
                 size = size.saturating_mul(2);
                 continue;
             }
-            from = self.window.get(keep).map_or(to, |(_, start)| *start as usize);
+            from = next;
+            size = WINDOW;
+            trouble = 0;
             self.kept.extend(self.window.drain(..keep));
         }
         ids.extend(self.kept.iter().map(|(id, _)| *id));
     }
 
-    fn merge(&mut self, merges: &Merges<'_>, from: usize, to: usize) {
+    /// Merges the symbols from `from` to `to`, or further where they are long runs; says
+    /// to where.
+    fn merge(&mut self, view: &View<'_>, bytes: Option<&[u8]>, from: usize, to: usize) -> usize {
         self.window.clear();
-        let Some(symbols) = self.symbols.get(from..to) else { return };
         let window = &mut self.window;
         let token = |id, at: usize| window.push((id, (from + at) as u32));
-        if symbols.len() <= WINDOW {
-            self.small.fill(symbols.iter().copied());
-            self.small.merge(merges, token);
-        } else {
-            self.heap.merge(merges, symbols, token);
+        let Some(symbols) = self.symbols.get(from..to) else { return to };
+        let few = symbols.len() >= WINDOW && view.has(FLAG_MONOTONE);
+        if few && self.runs.fill(symbols, FEW_RUNS) == symbols.len() {
+            let rest = self.symbols.get(from..).unwrap_or_default();
+            let covered = self.runs.fill(rest, RUNS);
+            if covered >= symbols.len() {
+                self.runs.merge(&view.merges, token);
+                return from + covered;
+            }
         }
+        if symbols.len() > WINDOW {
+            self.heap.merge(&view.merges, symbols, token);
+            return to;
+        }
+        match bytes.and_then(|bytes| bytes.get(from..to)) {
+            Some(bytes) => self.small.fill_bytes(&view.merges, bytes, |byte| view.byte_id(byte)),
+            None => self.small.fill(&view.merges, symbols),
+        }
+        self.small.merge(&view.merges, token);
+        to
     }
 
     /// Whether the last kept token and the window's first are neighbours in an encoding.
-    fn seam_holds(&mut self, merges: &Merges<'_>, from: usize, to: usize) -> bool {
+    fn seam_holds(&mut self, view: &View<'_>, from: usize, to: usize) -> bool {
         let (Some(&last), Some(&first)) = (self.kept.last(), self.window.first()) else {
             return true;
         };
@@ -97,11 +126,13 @@ impl Long {
             }
             count += 1;
         };
-        if symbols.len() <= WINDOW {
-            self.small.fill(symbols.iter().copied());
-            self.small.merge(merges, token);
+        if view.has(FLAG_MONOTONE) && self.runs.fill(symbols, FEW_RUNS) == symbols.len() {
+            self.runs.merge(&view.merges, token);
+        } else if symbols.len() <= WINDOW {
+            self.small.fill(&view.merges, symbols);
+            self.small.merge(&view.merges, token);
         } else {
-            self.heap.merge(merges, symbols, token);
+            self.heap.merge(&view.merges, symbols, token);
         }
         count == 2 && tokens == [(last.0, 0), (first.0, from - start)]
     }

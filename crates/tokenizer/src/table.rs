@@ -48,6 +48,10 @@ pub(crate) enum Section {
     Merges,
     /// Merge rank → merged id.
     Merged,
+    /// Bits of pairs that may merge.
+    Filter,
+    /// Ranks of merges of two bytes, 2 bytes each, by both; empty for models on characters.
+    Pairs,
     /// Added tokens found in the text as it came.
     AddedRaw,
     /// Added tokens found in the normalized text.
@@ -113,6 +117,9 @@ pub(crate) const FLAG_CUT_RUNS: u32 = 1 << 6;
 pub(crate) const FLAG_CUT_EACH: u32 = 1 << 7;
 /// Byte level puts a space before each segment that lacks it.
 pub(crate) const FLAG_PREFIX_SPACE: u32 = 1 << 8;
+
+/// Every merge ranks behind those that made its two sides.
+pub(crate) const FLAG_MONOTONE: u32 = 1 << 9;
 
 /// A compiled tokenizer, held as the bytes it came in.
 #[derive(Clone, Debug)]
@@ -200,7 +207,12 @@ impl Table {
                 self.part(Section::Pool),
                 self.meta.longest,
             ),
-            merges: Merges::new(self.part(Section::Merges), self.part(Section::Merged)),
+            merges: Merges::new(
+                self.part(Section::Merges),
+                self.part(Section::Merged),
+                self.part(Section::Filter),
+                self.part(Section::Pairs),
+            ),
             raw: Added::new(self.part(Section::AddedRaw)),
             normalized: Added::new(self.part(Section::AddedNormalized)),
             word: CharMap::new(self.part(Section::Word)),

@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use super::file::{Merge, Model, Vocab};
 use super::{CompileError, unsupported};
 use super::pipeline::Pipeline;
-use crate::merge;
-use crate::table::{FLAG_CHARS, FLAG_CUT_EACH, FLAG_META_SPACE, FLAG_SPACE};
+use crate::merge::{self, FAR_PAIR, NO_PAIR};
+use crate::table::{
+    FLAG_CHARS, FLAG_CUT_EACH, FLAG_CUT_RUNS, FLAG_META_SPACE, FLAG_MONOTONE, FLAG_SPACE,
+};
 use crate::vocab::{FOLDS, Key, MAX_IDS, SHORT, USED, hash_long, home, short_tag};
 
 /// Slots per entry of the vocabulary's and the merges' tables, in sixteenths: fewer
 /// probes against fewer cache lines, tried on real vocabularies.
-const VOCAB_SLACK: usize = 28;
-const MERGE_SLACK: usize = 36;
+const VOCAB_SLACK: usize = 26;
+const MERGE_SLACK: usize = 24;
+/// Bits of the merges' filter per merge.
+const FILTER_BITS: usize = 8;
 
 pub(super) struct Bpe {
     /// Flags to add to the pipeline's.
@@ -24,6 +28,8 @@ pub(super) struct Bpe {
     pub(super) pool: Vec<u8>,
     pub(super) merges: Vec<u8>,
     pub(super) merged: Vec<u8>,
+    pub(super) filter: Vec<u8>,
+    pub(super) pairs: Vec<u8>,
 }
 
 /// A token that a lookup can hit: the bytes of its text as the model's input has them.
@@ -67,18 +73,21 @@ pub(super) fn build(model: &Model, pipeline: &Pipeline) -> Result<Bpe, CompileEr
     // Frequent tokens first: they get the first slots.
     tokens.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| a.text.cmp(&b.text)));
     let cut = chars && !tokens.iter().any(crosses_space);
-    let (merges, merged) = write_merges(&tokens);
+    let fired = fired(&tokens);
     let (short, long, pool) = write_vocab(&tokens);
     let cut_runs = cut && !pipeline.has(FLAG_CUT_EACH);
     Ok(Bpe {
-        flags: if cut_runs { crate::table::FLAG_CUT_RUNS } else { 0 },
+        flags: if cut_runs { FLAG_CUT_RUNS } else { 0 }
+            | if is_monotone(&fired) { FLAG_MONOTONE } else { 0 },
         longest: tokens.iter().map(|token| token.text.len()).max().unwrap_or(0) as u32,
         bytes: bytes.iter().flat_map(|id| id.to_le_bytes()).collect(),
         short,
         long,
         pool,
-        merges,
-        merged,
+        merges: write_merges(&fired),
+        merged: fired.iter().flat_map(|merge| merge.id.to_le_bytes()).collect(),
+        filter: write_filter(&fired),
+        pairs: if chars { Vec::new() } else { write_pairs(&fired, &bytes) },
     })
 }
 
@@ -238,21 +247,64 @@ fn place<const N: usize>(entries: &[(u64, [u8; N])], slack: usize, empty: [u8; N
     table.into_iter().flat_map(|slot| slot.unwrap_or(empty)).collect()
 }
 
-fn write_merges(tokens: &[Token]) -> (Vec<u8>, Vec<u8>) {
-    let mut fired: Vec<(u32, u32, u32, u32)> = tokens
+/// A merge that fires; its place in the list is its rank.
+struct Fired {
+    left: u32,
+    right: u32,
+    id: u32,
+}
+
+fn fired(tokens: &[Token]) -> Vec<Fired> {
+    let mut ranked: Vec<(u32, Fired)> = tokens
         .iter()
-        .filter_map(|token| token.made_by.map(|(rank, l, r)| (rank, l, r, token.id)))
+        .filter_map(|token| {
+            let (rank, left, right) = token.made_by?;
+            Some((rank, Fired { left, right, id: token.id }))
+        })
         .collect();
-    fired.sort_unstable();
+    ranked.sort_unstable_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, fired)| fired).collect()
+}
+
+fn is_monotone(fired: &[Fired]) -> bool {
+    let ranks: HashMap<u32, usize> =
+        fired.iter().enumerate().map(|(rank, merge)| (merge.id, rank)).collect();
+    fired.iter().enumerate().all(|(rank, merge)| {
+        [merge.left, merge.right].iter().all(|side| ranks.get(side).is_none_or(|r| *r < rank))
+    })
+}
+
+fn write_merges(fired: &[Fired]) -> Vec<u8> {
     let entries: Vec<(u64, [u8; 8])> = fired
         .iter()
         .enumerate()
-        .map(|(rank, (_, l, r, _))| {
-            (merge::hash(merge::pair(*l, *r)), merge::slot(*l, *r, rank as u32).to_le_bytes())
+        .map(|(rank, Fired { left, right, .. })| {
+            let hash = merge::hash(merge::pair(*left, *right));
+            (hash, merge::slot(*left, *right, rank as u32).to_le_bytes())
         })
         .collect();
-    let merged = fired.iter().flat_map(|(_, _, _, id)| id.to_le_bytes()).collect();
-    (place(&entries, MERGE_SLACK, merge::EMPTY_SLOT.to_le_bytes()), merged)
+    place(&entries, MERGE_SLACK, merge::EMPTY_SLOT.to_le_bytes())
+}
+
+fn write_filter(fired: &[Fired]) -> Vec<u8> {
+    let mut filter = vec![0u8; fired.len() * FILTER_BITS / 8 + 8];
+    let bits = 8 * filter.len();
+    for merge in fired {
+        let bit = home(merge::hash(merge::pair(merge.left, merge.right)), bits);
+        filter[bit / 8] |= 1 << (bit % 8);
+    }
+    filter
+}
+
+fn write_pairs(fired: &[Fired], bytes: &[u32]) -> Vec<u8> {
+    let mut ranks = vec![NO_PAIR; 0x1_0000];
+    let of: HashMap<u32, usize> = bytes.iter().enumerate().map(|(b, id)| (*id, b)).collect();
+    for (rank, merge) in fired.iter().enumerate() {
+        if let (Some(left), Some(right)) = (of.get(&merge.left), of.get(&merge.right)) {
+            ranks[left << 8 | right] = u16::try_from(rank).map_or(FAR_PAIR, |r| r.min(FAR_PAIR));
+        }
+    }
+    ranks.iter().flat_map(|rank| rank.to_le_bytes()).collect()
 }
 
 fn write_vocab(tokens: &[Token]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {

@@ -26,6 +26,8 @@ pub(super) fn assemble(pipeline: &Pipeline, model: &Bpe, added: &Tries) -> Vec<u
         (Section::Pool, &model.pool),
         (Section::Merges, &model.merges),
         (Section::Merged, &model.merged),
+        (Section::Filter, &model.filter),
+        (Section::Pairs, &model.pairs),
         (Section::AddedRaw, &added.raw),
         (Section::AddedNormalized, &added.normalized),
         (Section::Word, &word),
