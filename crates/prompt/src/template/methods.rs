@@ -180,7 +180,7 @@ fn split_space(text: &str, most: usize, right: bool) -> Vec<&str> {
     let mut rest = strip(text, None, !right, right);
     while !rest.is_empty() {
         if pieces.len() == most {
-            pieces.push(strip(rest, None, right, !right));
+            pieces.push(rest);
             break;
         }
         let cut = if right { rest.rfind(is_space) } else { rest.find(is_space) };

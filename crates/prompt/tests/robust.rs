@@ -1,0 +1,117 @@
+//! Nothing that a client can send makes this crate panic.
+#![cfg(feature = "library")]
+
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::LazyLock;
+use warmpath_prompt::{ContentFormat, Endpoint, Model, ModelFolder, parse};
+
+const PARTS: &str = include_str!("prompts/templates/parts.jinja");
+const FEATURES: &str = include_str!("prompts/templates/features.jinja");
+
+/// The test model: as it is, and with templates that use much of the language.
+static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/tiny");
+    let folder = ModelFolder::load(&path).unwrap();
+    let own = folder.spec.templates["default"].clone();
+    let other = [
+        own,
+        warmpath_prompt::ChatTemplate { source: PARTS.into(), content: ContentFormat::Openai },
+        warmpath_prompt::ChatTemplate { source: FEATURES.into(), content: ContentFormat::String },
+    ];
+    other
+        .into_iter()
+        .map(|template| {
+            let mut spec = folder.spec.clone();
+            spec.templates.insert("default".into(), template);
+            Model::new(spec, Box::new(folder.encoder())).unwrap()
+        })
+        .collect()
+});
+
+fn survive(body: &[u8]) {
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        let Ok(request) = parse(endpoint, body) else { continue };
+        for model in MODELS.iter() {
+            if let Ok(prompts) = model.tokenize(&request, 0) {
+                assert!(!prompts.ids.is_empty());
+            }
+        }
+    }
+}
+
+/// JSON with the words that bodies are made of, in places where they belong and not.
+fn json() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("content"),
+        Just("role"),
+        Just("user"),
+        Just("assistant"),
+        Just("system"),
+        Just("tool"),
+        Just("developer"),
+        Just("text"),
+        Just("type"),
+        Just("function"),
+        Just("name"),
+        Just("arguments"),
+        Just("{\\\"a\\\":1}"),
+        Just("id"),
+        Just("tool_calls"),
+        Just("reasoning_content"),
+        Just("</think>"),
+        Just("\\u0000"),
+        Just("<|im_end|>"),
+        Just(""),
+    ];
+    let leaf = prop_oneof![
+        word.clone().prop_map(|word| format!("\"{word}\"")),
+        any::<i64>().prop_map(|number| number.to_string()),
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("1e-7".to_owned()),
+        "[ -~é漢]{0,6}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+    ];
+    leaf.prop_recursive(4, 40, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5)
+                .prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec((word.clone(), inner), 0..6).prop_map(|entries| {
+                let entries: Vec<String> =
+                    entries.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                format!("{{{}}}", entries.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        survive(&bytes);
+    }
+
+    #[test]
+    fn any_json_in_any_field(
+        messages in json(), role in "user|assistant|system|tool|developer|x", content in json(),
+        calls in json(), tools in json(), kwargs in json(), prompt in json(), open in any::<bool>(),
+    ) {
+        survive(format!(r#"{{"model":"m","messages":{messages},"prompt":{prompt}}}"#).as_bytes());
+        let message = format!(r#"{{"role":"{role}","content":{content},"reasoning":{kwargs}}}"#);
+        survive(format!(r#"{{"model":"m","messages":[{message},{message}],"chat_template_kwargs":{kwargs},
+            "add_generation_prompt":{},"continue_final_message":{open}}}"#, !open).as_bytes());
+        let call = format!(r#"{{"id":"1","type":"function","function":{{"name":"f","arguments":{calls}}}}}"#);
+        let tool = format!(r#"{{"type":"function","function":{{"name":"f","parameters":{{"a":{tools}}}}}}}"#);
+        survive(format!(r#"{{"model":"m","tools":[{tool}],"messages":[
+            {{"role":"assistant","content":"x","tool_calls":[{call}]}},{{"role":"{role}","content":"y"}}]}}"#).as_bytes());
+    }
+
+    #[test]
+    fn any_change_of_a_good_body(at in 0usize..118, byte in any::<u8>()) {
+        let mut body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"tools":[{"function":{"name":"f"}}]}"#.to_vec();
+        body[at] = byte;
+        survive(&body);
+    }
+}
