@@ -6,24 +6,13 @@ use axum::http::StatusCode;
 use common::{Engine, Indexer, config, quiet, request, tokens};
 use serde_json::{Value, json};
 
-/// Publishes until the indexer has heard: a PUB socket drops what comes before
-/// its subscriber.
-async fn store_until_held(engine: &mut Engine, indexer: &Indexer, size: u32, blocks: u64) {
-    indexer
-        .until("/v1/workers", |list| list["workers"][0]["ranks"][0]["events"]["connected"] == true)
-        .await;
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    engine.store(&tokens(blocks as u32 * size), size).await;
-    indexer.until("/v1/workers", |list| list["workers"][0]["ranks"][0]["blocks"] == blocks).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn stored_blocks_steer_requests_and_teach_the_block_size() {
     let mut engine = Engine::start().await;
     let indexer = Indexer::start(config(&[engine.worker("0"), quiet("1", 8101)])).await;
     let (_, before) = indexer.get("/v1/manifest").await;
     assert_eq!(before["models"][0]["block_sizes"], json!([]));
-    store_until_held(&mut engine, &indexer, 16, 3).await;
+    engine.store_until_held(&indexer, 16, 3).await;
 
     let (_, manifest) = indexer.get("/v1/manifest").await;
     assert_eq!(manifest["models"][0]["block_sizes"], json!([16]));
@@ -50,7 +39,7 @@ async fn stored_blocks_steer_requests_and_teach_the_block_size() {
 async fn overlap_is_told_for_tokens_and_for_hashes_and_books_nothing() {
     let mut engine = Engine::start().await;
     let indexer = Indexer::start(config(&[engine.worker("0")])).await;
-    store_until_held(&mut engine, &indexer, 16, 2).await;
+    engine.store_until_held(&indexer, 16, 2).await;
     let holders = json!([{"worker": "0", "rank": 0, "blocks": 2, "block_size": 16}]);
     let by_tokens = json!({"model": "m", "token_ids": tokens(40)});
     let by_hashes = json!({"model": "m", "hashes": request(&tokens(40), 16)["hashes"]});
@@ -79,7 +68,7 @@ async fn overlap_is_told_for_tokens_and_for_hashes_and_books_nothing() {
 async fn a_broken_batch_and_a_broken_frame_are_counted_and_cost_nothing_else() {
     let mut engine = Engine::start().await;
     let indexer = Indexer::start(config(&[engine.worker("0")])).await;
-    store_until_held(&mut engine, &indexer, 16, 1).await;
+    engine.store_until_held(&indexer, 16, 1).await;
     engine.batch(b"\xc1".to_vec()).await;
     engine.store(&tokens(32), 16).await;
     indexer.until("/v1/workers", |list| list["workers"][0]["ranks"][0]["blocks"] == 2).await;
@@ -89,7 +78,7 @@ async fn a_broken_batch_and_a_broken_frame_are_counted_and_cost_nothing_else() {
     assert_eq!(rejected.values().filter_map(Value::as_u64).sum::<u64>(), 1, "{rejected:?}");
 
     // The first frames may come before the subscription.
-    for _ in 0..100 {
+    for _ in 0..1200 {
         engine.load_frame("nonsense").await;
         engine.load_frame(r#"{"num_waiting_reqs":3,"kv_cache_usage":0.25}"#).await;
         let list = indexer.get("/v1/workers").await.1;
@@ -112,7 +101,7 @@ async fn events_of_another_block_size_than_the_configured_are_rejected() {
     let mut config = config(&[engine.worker("0")]);
     config["models"][0]["block_size"] = json!(16);
     let indexer = Indexer::start(config).await;
-    store_until_held(&mut engine, &indexer, 16, 2).await;
+    engine.store_until_held(&indexer, 16, 2).await;
     engine.store(&tokens(64), 32).await;
     let rejected = |list: &Value| {
         let counts = list["workers"][0]["ranks"][0]["events"]["rejected"].as_object().unwrap();
@@ -161,7 +150,7 @@ async fn workers_come_and_go_over_the_api() {
     let (status, added) = indexer.post("/v1/workers", &engine.worker("0")).await;
     assert_eq!((status, &added["id"]), (StatusCode::CREATED, &json!("0")), "{added}");
     assert_eq!(indexer.post("/v1/workers", &engine.worker("0")).await.0, StatusCode::CONFLICT);
-    store_until_held(&mut engine, &indexer, 16, 2).await;
+    engine.store_until_held(&indexer, 16, 2).await;
     let (_, decision) = indexer.post("/v1/route", &request(&tokens(40), 16)).await;
     assert_eq!((&decision["worker"], &decision["overlap_blocks"]), (&json!("0"), &json!(2)));
 
@@ -202,7 +191,7 @@ async fn readiness_waits_for_event_sources_and_says_for_which() {
     let (status, body) = indexer.admin("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("events of worker \\\"1\\\" rank 0"), "{body}");
-    for _ in 0..400 {
+    for _ in 0..2400 {
         if indexer.admin("/readyz").await.0 == StatusCode::OK {
             return;
         }

@@ -113,12 +113,7 @@ async fn texts_find_the_prefix_that_their_ids_have() {
     let mut engine = Engine::start().await;
     let indexer = Indexer::start(config(engine.worker("0"))).await;
     compiled(&indexer).await;
-    indexer
-        .until("/v1/workers", |list| list["workers"][0]["ranks"][0]["events"]["connected"] == true)
-        .await;
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    engine.store(&tokens(32), 16).await;
-    indexer.until("/v1/workers", |list| list["workers"][0]["ranks"][0]["blocks"] == 2).await;
+    engine.store_until_held(&indexer, 16, 2).await;
     let ids = |model: &str, salt: Option<&str>| json!({"model": model, "prompt": tokens(40), "cache_salt": salt});
     for (body, blocks) in [(ids("m", None), 2), (ids("m-lora", None), 0), (ids("m", Some("s")), 0)]
     {

@@ -191,6 +191,20 @@ impl Engine {
         self.batch(batch).await;
     }
 
+    /// Stores that many blocks of [`tokens`], again and again until worker 0 of
+    /// the indexer holds them: a PUB socket drops what comes before its subscriber.
+    pub async fn store_until_held(&mut self, indexer: &Indexer, block_size: u32, blocks: u32) {
+        for _ in 0..600 {
+            self.store(&tokens(blocks * block_size), block_size).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let list = indexer.get("/v1/workers").await.1;
+            if list["workers"][0]["ranks"][0]["blocks"] == blocks {
+                return;
+            }
+        }
+        panic!("the indexer never heard of the blocks");
+    }
+
     /// Publishes one batch of whatever bytes.
     pub async fn batch(&mut self, payload: Vec<u8>) {
         let mut message = ZmqMessage::from(Vec::<u8>::new());
