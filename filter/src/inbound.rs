@@ -19,6 +19,9 @@ pub const POLICY_HEADER: &str = "x-warmpath-policy";
 /// A client's wish for all scores.
 pub const EXPLAIN_HEADER: &str = "x-warmpath-explain";
 
+/// Tells the indexer which path a text was sent to.
+pub const PATH_HEADER: &str = "x-warmpath-path";
+
 /// What a client asked for, where it may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {

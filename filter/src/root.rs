@@ -10,14 +10,14 @@ use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::decide;
 use crate::host::{Call, Host, Level, Reply};
-use crate::lag::Lag;
 use crate::metrics::{self, Metrics};
 use crate::models::{self, Loaded, Models};
+use crate::patience::{BACKSTOP, Patience, Wait};
 use crate::reason::Fallback;
 
 /// The first poll for the manifest comes this soon; while there is none the
 /// pause doubles up to `manifest_refresh_ms`.
-const FIRST_TICK: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// For the manifest and the files, which no request waits for.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -31,8 +31,12 @@ pub struct Root {
     breaker: Breaker,
     metrics: Metrics,
     calls: BTreeMap<u32, Purpose>,
-    lag: Lag,
-    tick: Duration,
+    patience: Patience,
+    /// Between two polls of the manifest.
+    pause: Duration,
+    polled: Option<Duration>,
+    /// The timer's period, once it was set.
+    tick: Option<Duration>,
 }
 
 /// What a call is for.
@@ -42,8 +46,8 @@ pub enum Purpose {
     Manifest,
     /// A piece of the file of this path.
     File(String),
-    /// The decision for the request of this context id, asked for at this time.
-    Decision(u32, Duration),
+    /// The decision for the request of this context id.
+    Decision(u32, Wait),
 }
 
 /// The context id of a request, and what the indexer decided for it.
@@ -58,7 +62,7 @@ impl Default for Root {
 impl Root {
     fn new(config: Config, is_configured: bool) -> Self {
         let breaker = Breaker::new(config.breaker_failures, config.breaker_open);
-        let tick = FIRST_TICK.min(config.manifest_refresh);
+        let pause = FIRST_PAUSE.min(config.manifest_refresh);
         Self {
             config,
             is_configured,
@@ -67,8 +71,10 @@ impl Root {
             breaker,
             metrics: Metrics::default(),
             calls: BTreeMap::new(),
-            lag: Lag::default(),
-            tick,
+            patience: Patience::default(),
+            pause,
+            polled: None,
+            tick: None,
         }
     }
 
@@ -102,28 +108,76 @@ impl Root {
                 return *self = Self::default();
             }
         };
-        self.set_tick(host, self.tick);
+        self.set_tick(host, self.pause);
     }
 
     fn set_tick(&mut self, host: &dyn Host, period: Duration) {
-        self.tick = period;
+        if self.tick == Some(period) {
+            return;
+        }
+        self.tick = Some(period);
         if let Err(status) = host.tick_every(period) {
             host.log(Level::Error, &format!("warmpath: no timer, no manifest: {status}"));
         }
     }
 
-    /// Polls the manifest and goes on with what is to be fetched.
-    pub fn on_tick(&mut self, host: &dyn Host) {
+    /// Polls the manifest and goes on with what is to be fetched; gives up on
+    /// decisions that were waited for too long.
+    pub fn on_tick(&mut self, host: &dyn Host) -> Vec<Answer> {
         if !self.is_configured {
-            return;
+            return Vec::new();
         }
+        let now = host.now();
+        let late = self.give_up(host, now);
+        if self.is_poll_due(now) {
+            self.polled = Some(now);
+            self.poll(host);
+        }
+        if !self.calls.values().any(|purpose| matches!(purpose, Purpose::Decision(..))) {
+            self.set_tick(host, self.pause);
+        }
+        late
+    }
+
+    fn watch_period(&self) -> Duration {
+        Patience::period(self.config.deadline).min(self.pause)
+    }
+
+    /// Timers are not exact: a tick that comes a little early counts. A clock
+    /// that was set back makes a poll due.
+    fn is_poll_due(&self, now: Duration) -> bool {
+        let passed = self.polled.and_then(|polled| now.checked_sub(polled));
+        passed.is_none_or(|passed| passed.saturating_add(self.watch_period()) >= self.pause)
+    }
+
+    fn poll(&mut self, host: &dyn Host) {
         if !self.calls.values().any(|purpose| *purpose == Purpose::Manifest) {
             self.fetch_manifest(host);
         }
         self.fetch_file(host);
         if self.revision.is_none() {
-            self.set_tick(host, self.tick.saturating_mul(2).min(self.config.manifest_refresh));
+            self.pause = self.pause.saturating_mul(2).min(self.config.manifest_refresh);
         }
+    }
+
+    /// Drops the calls for decisions that are overdue: their answers, should
+    /// they come, are nobody's.
+    fn give_up(&mut self, host: &dyn Host, now: Duration) -> Vec<Answer> {
+        let (patience, deadline) = (&self.patience, self.config.deadline);
+        let overdue = self.calls.extract_if(.., |_, purpose| match purpose {
+            Purpose::Decision(_, wait) => patience.waited(*wait, now) >= deadline,
+            _ => false,
+        });
+        let late: Vec<_> = overdue
+            .filter_map(|(_, purpose)| match purpose {
+                Purpose::Decision(context, _) => Some((context, Err(Fallback::IndexerTimeout))),
+                _ => None,
+            })
+            .collect();
+        for _ in &late {
+            self.note_decision(host, false);
+        }
+        late
     }
 
     fn fetch_manifest(&mut self, host: &dyn Host) {
@@ -184,14 +238,9 @@ impl Root {
         }
     }
 
-    /// The work for a request's decision begins.
-    pub fn begin_work(&mut self, now: Duration) {
-        self.lag.begin(now);
-    }
-
-    /// It ends, with a call or without; so much later Envoy's timers must be.
-    pub fn end_work(&mut self, now: Duration) -> Duration {
-        self.lag.end(now)
+    /// Takes down that a request was worked on.
+    pub fn note_work(&mut self, from: Duration, to: Duration) {
+        self.patience.worked(from, to);
     }
 
     /// Asks for the decision of the request of this context id.
@@ -203,12 +252,13 @@ impl Root {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<(), Fallback> {
-        let lag = self.end_work(now);
         if !self.breaker.admit(now) {
             return Err(Fallback::BreakerOpen);
         }
-        let deadline = self.config.deadline.saturating_add(lag);
-        let asked = self.call(host, Purpose::Decision(context, now), headers, body, deadline);
+        let purpose = Purpose::Decision(context, self.patience.wait(now));
+        let timeout = self.config.deadline.saturating_add(BACKSTOP);
+        let asked = self.call(host, purpose, headers, body, timeout);
+        self.set_tick(host, self.watch_period());
         if asked.is_err() {
             self.note_decision(host, false);
         }
@@ -230,8 +280,7 @@ impl Root {
     /// the request that waits for it.
     pub fn on_reply(&mut self, host: &dyn Host, purpose: Purpose, reply: &Reply) -> Option<Answer> {
         match purpose {
-            Purpose::Decision(context, made) => {
-                self.lag.answered(made);
+            Purpose::Decision(context, _) => {
                 let decision = decide::answer(reply, self.config.destination);
                 let failed = decision.as_ref().is_err_and(|error| error.is_indexers_fault());
                 self.note_decision(host, !failed);
@@ -267,7 +316,8 @@ impl Root {
         }
         self.models.update(models);
         if self.revision.replace(revision).is_none() {
-            self.set_tick(host, self.config.manifest_refresh);
+            self.pause = self.config.manifest_refresh;
+            self.set_tick(host, self.pause);
         }
         self.fetch_file(host);
     }

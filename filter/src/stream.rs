@@ -12,7 +12,7 @@ use warmpath_protocol::{Decision, JSON, MESSAGE_PACK, ROUTE_PATH, ROUTE_TEXT_PAT
 
 use crate::decide::{self, Question, Report};
 use crate::host::{Action, Host, Level};
-use crate::inbound::{EXPLAIN_HEADER, Inbound, POLICY_HEADER, WORKER_HEADER};
+use crate::inbound::{EXPLAIN_HEADER, Inbound, PATH_HEADER, POLICY_HEADER, WORKER_HEADER};
 use crate::metrics;
 use crate::reason::{Fallback, Outcome};
 use crate::root::Root;
@@ -49,6 +49,18 @@ struct Held {
     inbound: Inbound,
     /// Bytes of the body that Envoy holds.
     size: usize,
+}
+
+/// A question, written down.
+struct Prepared {
+    headers: Vec<(&'static str, String)>,
+    payload: Vec<u8>,
+}
+
+impl Prepared {
+    fn headers(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
 }
 
 impl Stream {
@@ -136,28 +148,31 @@ impl Stream {
         let State::Body(held) = std::mem::replace(&mut self.state, State::Passing) else {
             return Action::Continue;
         };
-        root.begin_work(since);
-        match self.ask(host, root, &held, since) {
+        let prepared = self.prepare(host, root, &held, since);
+        let now = host.now();
+        root.note_work(since, now);
+        let asked = prepared.and_then(|prepared| {
+            root.metrics().time(host, metrics::PROMPT, now.saturating_sub(since));
+            root.route(host, self.context, now, &prepared.headers(), &prepared.payload)
+        });
+        match asked {
             Ok(()) => {
                 self.state = State::Awaiting { since };
                 Action::Pause
             }
-            Err(fallback) => {
-                root.end_work(host.now());
-                self.fall_back(host, root, fallback)
-            }
+            Err(fallback) => self.fall_back(host, root, fallback),
         }
     }
 
-    /// Makes the question of the body and sends it.
-    fn ask(
+    /// Makes the question of the body. The body is gone when it returns.
+    fn prepare(
         &self,
         host: &dyn Host,
         root: &mut Root,
         held: &Held,
         since: Duration,
-    ) -> Result<(), Fallback> {
-        let overrides = &held.inbound.overrides;
+    ) -> Result<Prepared, Fallback> {
+        let Inbound { overrides, request_id, traceparent, path, .. } = &held.inbound;
         if held.size == 0 {
             return Err(Fallback::NoBody);
         }
@@ -170,35 +185,32 @@ impl Stream {
             root.config().text_fallback,
             since.as_secs(),
         )?;
-        let request_id = held
-            .inbound
-            .request_id
-            .clone()
-            .unwrap_or_else(|| format!("{:x}-{}", since.as_nanos(), self.context));
-        let mut headers = vec![(":method", "POST"), ("x-request-id", request_id.as_str())];
-        headers.extend(held.inbound.traceparent.as_deref().map(|value| ("traceparent", value)));
-        let (path, payload) = match question {
+        let made_up = || format!("{:x}-{}", since.as_nanos(), self.context);
+        let request_id = request_id.clone().unwrap_or_else(made_up);
+        let mut optional = vec![("traceparent", traceparent.clone())];
+        let (target, content, payload) = match question {
             Question::Hashes(mut route) => {
-                drop(body);
                 route.request_id.clone_from(&request_id);
                 root.metrics().count(host, metrics::TOKENS, route.tokens);
-                headers.push(("content-type", MESSAGE_PACK));
                 let packed = rmp_serde::to_vec_named(&*route).map_err(|_| Fallback::Unwritable)?;
-                (ROUTE_PATH, packed)
+                (ROUTE_PATH, MESSAGE_PACK, packed)
             }
             Question::Text => {
-                headers.push(("content-type", JSON));
-                headers.push(("x-warmpath-path", held.inbound.path.as_str()));
-                headers.extend(overrides.worker.as_deref().map(|value| (WORKER_HEADER, value)));
-                headers.extend(overrides.policy.as_deref().map(|value| (POLICY_HEADER, value)));
-                headers.extend(overrides.explain.then_some((EXPLAIN_HEADER, "1")));
-                (ROUTE_TEXT_PATH, body)
+                optional.push((PATH_HEADER, Some(path.clone())));
+                optional.push((WORKER_HEADER, overrides.worker.clone()));
+                optional.push((POLICY_HEADER, overrides.policy.clone()));
+                optional.push((EXPLAIN_HEADER, overrides.explain.then(|| "1".to_owned())));
+                (ROUTE_TEXT_PATH, JSON, body)
             }
         };
-        headers.push((":path", path));
-        let now = host.now();
-        root.metrics().time(host, metrics::PROMPT, now.saturating_sub(since));
-        root.route(host, self.context, now, &headers, &payload)
+        let mut headers = vec![
+            (":method", "POST".to_owned()),
+            (":path", target.to_owned()),
+            ("content-type", content.to_owned()),
+            ("x-request-id", request_id),
+        ];
+        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        Ok(Prepared { headers, payload })
     }
 
     /// The indexer answered, or will not.

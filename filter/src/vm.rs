@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::host::{Action, Host, Reply};
-use crate::root::Root;
+use crate::root::{Answer, Root};
 use crate::stream::Stream;
 
 /// Everything in one VM. A callback for a context that is not there does nothing.
@@ -40,8 +40,9 @@ impl<H: Host> Vm<H> {
 
     /// A root's timer.
     pub fn on_tick(&mut self, context: u32) {
-        if let Some(root) = self.roots.get_mut(&context) {
-            root.on_tick(&self.host);
+        let Some(root) = self.roots.get_mut(&context) else { return };
+        for answer in root.on_tick(&self.host) {
+            self.answer(answer);
         }
     }
 
@@ -79,9 +80,14 @@ impl<H: Host> Vm<H> {
             .values_mut()
             .filter_map(|root| root.take_call(token).map(|purpose| (root, purpose)))
             .find_map(|(root, purpose)| root.on_reply(host, purpose, reply));
-        let Some((context, answer)) = waiting else { return };
+        if let Some(answer) = waiting {
+            self.answer(answer);
+        }
+    }
+
+    fn answer(&mut self, (context, answer): Answer) {
         // The request may be gone since, from us or from Envoy.
-        if self.streams.contains_key(&context) && host.act_for(context).is_ok() {
+        if self.streams.contains_key(&context) && self.host.act_for(context).is_ok() {
             self.with(context, (), |host, root, stream| stream.on_answer(host, root, answer));
         }
     }

@@ -80,7 +80,7 @@ impl Gateway {
 
     /// A tick, and everything that the filter fetches because of it.
     pub fn refresh(&mut self, shelf: &Shelf) {
-        self.filter.on_tick(ROOT);
+        self.tick();
         for _ in 0..100 {
             let calls = self.take_calls();
             if calls.is_empty() {
@@ -91,6 +91,12 @@ impl Gateway {
             }
         }
         panic!("the filter fetches without end");
+    }
+
+    /// The next poll of the manifest is due.
+    pub fn tick(&mut self) {
+        self.pass_time(1000);
+        self.filter.on_tick(ROOT);
     }
 
     pub fn take_calls(&mut self) -> Vec<Made> {

@@ -1,11 +1,13 @@
 //! Decisions: what is asked, and what becomes of the answer.
 
+use std::time::Duration;
+
 use warmpath_blocks as blocks;
 use warmpath_filter::host::{Action, Reply};
 use warmpath_prompt::Endpoint;
 use warmpath_protocol::{Hash, Pin, Reason, Score};
 
-use crate::host::gateway::{CHAT, Gateway, Start, chat, decision, route_request};
+use crate::host::gateway::{CHAT, Gateway, ROOT, Start, chat, decision, route_request};
 use crate::host::shelf::{BLOCK_SIZE, native_ids};
 
 const DESTINATION: &str = "x-gateway-destination-endpoint";
@@ -18,7 +20,7 @@ pub fn the_question_holds_what_the_engine_will_hash(start: Start) {
     let mut gateway = Gateway::ready(start, r#"{"deadline_ms":33,"indexer_cluster":"ix"}"#);
     let body = chat("tiny");
     let (_, call) = gateway.ask_with(&[("traceparent", "00-a-b-01")], &body);
-    assert_eq!((call.cluster.as_str(), call.timeout.as_millis()), ("ix", 33));
+    assert_eq!((call.cluster.as_str(), call.timeout.as_millis()), ("ix", 1033));
     assert_eq!(call.headers["x-request-id"], "r-1");
     assert_eq!(call.headers["traceparent"], "00-a-b-01");
     assert_eq!(call.headers[":method"], "POST");
@@ -198,12 +200,26 @@ pub fn nothing_is_read_of_the_response(start: Start) {
     assert!(gateway.take_calls().is_empty());
 }
 
-pub fn the_deadline_counts_from_the_call_though_envoys_timers_lag(start: Start) {
-    let mut gateway = Gateway::ready(start, r#"{"deadline_ms":20}"#);
-    gateway.host.state().work = std::time::Duration::from_millis(30);
-    let timeout = |gateway: &mut Gateway| gateway.ask("tiny").1.timeout.as_millis();
-    assert_eq!(timeout(&mut gateway), 50);
-    assert_eq!(timeout(&mut gateway), 80, "perhaps in the same round of Envoy's loop");
-    gateway.pass_time(5);
-    assert_eq!(timeout(&mut gateway), 50);
+pub fn the_deadline_counts_from_the_call_and_our_own_work_is_no_waiting(start: Start) {
+    let settings = r#"{"deadline_ms":20,"breaker_failures":1,"report":true}"#;
+    let mut gateway = Gateway::ready(start, settings);
+    gateway.host.state().work = Duration::from_millis(30);
+    let (first, call) = gateway.ask("tiny");
+    assert_eq!(gateway.host.state().tick.as_millis(), 5, "it is looked after");
+    let (second, _) = gateway.ask("tiny");
+    gateway.pass_time(19);
+    gateway.filter.on_tick(ROOT);
+    assert_eq!(gateway.request(first).resumed, 0, "49 ms, of which we worked 30");
+    gateway.pass_time(1);
+    gateway.filter.on_tick(ROOT);
+    for context in [first, second] {
+        assert_eq!(gateway.request(context).resumed, 1);
+        gateway.assert_fell_back(context, "indexer_timeout");
+        assert_eq!(gateway.respond(context)["x-warmpath-reason"], "fallback-indexer_timeout");
+    }
+    assert_eq!(gateway.metric("warmpath_breaker_open"), 1);
+    assert_eq!(gateway.host.state().tick.as_millis(), 1000, "nothing to look after");
+
+    gateway.decide(&call, &decision());
+    assert_eq!(gateway.request(first).resumed, 1, "too late");
 }

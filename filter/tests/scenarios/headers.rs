@@ -79,7 +79,7 @@ pub fn a_bad_configuration_passes_requests_and_strips_headers(start: Start) {
     for part in ["\"deadline\"", "deadline_ms", "\"reports\"", "report"] {
         assert!(logged[0].1.contains(part), "{part} is not in {}", logged[0].1);
     }
-    gateway.filter.on_tick(crate::host::gateway::ROOT);
+    gateway.tick();
     assert!(gateway.take_calls().is_empty());
     let (context, action) = gateway.post_with(CHAT, &FORGED, &chat("tiny"));
     assert_eq!(action, Action::Continue);

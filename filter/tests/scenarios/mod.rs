@@ -36,7 +36,7 @@ macro_rules! every_scenario {
             decisions: the_response_reports_only_where_asked,
             decisions: a_json_answer_will_do,
             decisions: nothing_is_read_of_the_response,
-            decisions: the_deadline_counts_from_the_call_though_envoys_timers_lag,
+            decisions: the_deadline_counts_from_the_call_and_our_own_work_is_no_waiting,
             failures: every_failed_answer_has_its_reason,
             failures: a_call_that_can_not_start_falls_back,
             failures: an_answer_without_status_is_an_unreachable_indexer,

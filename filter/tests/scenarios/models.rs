@@ -24,10 +24,10 @@ pub fn without_a_manifest_requests_pass_at_once(start: Start) {
 
     // An indexer that is not there is asked again, less and less often.
     let first = gateway.host.state().tick;
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let call = gateway.take_calls().remove(0);
     assert_eq!((call.path(), call.headers.get("if-none-match")), ("/v1/manifest", None));
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     assert!(gateway.take_calls().is_empty(), "one at a time");
     gateway.filter.on_call_reply(call.token, &local(503));
     assert!(gateway.host.state().tick > first);
@@ -40,7 +40,7 @@ pub fn without_a_manifest_requests_pass_at_once(start: Start) {
 pub fn a_model_that_is_loading_falls_back(start: Start) {
     let mut gateway = Gateway::new(start, "");
     let shelf = Shelf::tiny();
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let manifest = gateway.take_calls().remove(0);
     gateway.filter.on_call_reply(manifest.token, &shelf.answer(&manifest));
     assert_eq!(gateway.metric("warmpath_models_loading"), 1);
@@ -81,7 +81,7 @@ pub fn a_model_without_a_table_falls_back_or_goes_as_text(start: Start) {
 pub fn an_unchanged_manifest_fetches_nothing(start: Start) {
     let mut gateway = Gateway::ready(start, "");
     let shelf = Shelf::tiny();
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let call = gateway.take_calls().remove(0);
     let tag = format!("\"{}\"", shelf.manifest.revision);
     assert_eq!(call.headers["if-none-match"], tag);
@@ -91,7 +91,7 @@ pub fn an_unchanged_manifest_fetches_nothing(start: Start) {
     // A new block size, learned from events, is no reason to fetch either.
     let mut shelf = shelf;
     shelf.publish(ManifestModel { block_sizes: vec![8], ..model(&shelf) });
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let call = gateway.take_calls().remove(0);
     gateway.filter.on_call_reply(call.token, &shelf.answer(&call));
     assert!(gateway.take_calls().is_empty());
@@ -108,7 +108,7 @@ pub fn the_old_tokenizer_serves_until_the_new_one_is_there(start: Start) {
     let spec = shelf.put([old.as_slice(), b"\n"].concat(), warmpath_prompt::SPEC_FORMAT);
     shelf.publish(ManifestModel { spec: Some(spec), ..model(&shelf) });
 
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let manifest = gateway.take_calls().remove(0);
     gateway.filter.on_call_reply(manifest.token, &shelf.answer(&manifest));
     let fetch = gateway.take_calls().remove(0);
@@ -158,7 +158,7 @@ pub fn a_file_that_is_not_what_its_name_says_is_refused(start: Start) {
 pub fn a_file_that_does_not_come_is_asked_for_again(start: Start) {
     let mut gateway = Gateway::new(start, "");
     let shelf = Shelf::tiny();
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let manifest = gateway.take_calls().remove(0);
     gateway.filter.on_call_reply(manifest.token, &shelf.answer(&manifest));
     let fetch = gateway.take_calls().remove(0);
@@ -185,7 +185,7 @@ pub fn models_that_share_a_table_fetch_it_once(start: Start) {
     (twin.name, twin.aliases, twin.adapters) = ("twin".into(), vec![], vec![]);
     shelf.publish(twin);
     let mut gateway = Gateway::new(start, "");
-    gateway.filter.on_tick(ROOT);
+    gateway.tick();
     let mut fetched = Vec::new();
     for _ in 0..100 {
         let Some(call) = gateway.take_calls().pop() else { break };
