@@ -7,9 +7,11 @@
 
 mod chat;
 mod completions;
+mod message;
 
-pub(crate) use chat::{Chat, Message, Part};
+pub(crate) use chat::Chat;
 pub(crate) use completions::{Completions, Prompt};
+pub(crate) use message::{Message, Part};
 
 use crate::Refusal;
 use crate::json::{self, Dict, Json, JsonError};

@@ -89,12 +89,13 @@ impl Dict {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    /// Adds entries whose keys are known to be new; linear, unlike [`Dict::set`].
+    pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = (String, Json)>) {
+        self.0.extend(entries);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     fn from_entries(entries: Vec<(String, Json)>) -> Dict {

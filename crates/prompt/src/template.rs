@@ -21,9 +21,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Instructions that one rendering may take: a conversation of ten thousand
-/// messages takes some hundred thousand, a second of work tens of millions.
-const FUEL: u64 = 5_000_000;
+/// Instructions that one rendering may take: common templates take fewer than a
+/// hundred for a message.
+const FUEL: u64 = 2_000_000;
 /// Bytes that one rendering may write; bodies are limited to far less.
 const MAX_OUTPUT: usize = 64 << 20;
 const NAME: &str = "chat";

@@ -1,12 +1,9 @@
 //! `/v1/chat/completions`: messages, tools and what else a template sees.
-//!
-//! Messages are kept as parts, because whether content reaches the template as
-//! text or as a list of parts is the template's property, not the request's.
 
+use super::message::{self, Message};
 use super::{Asked, flag, ids};
 use crate::Refusal;
-use crate::json::{self, Dict, Json, JsonError};
-use std::sync::Arc;
+use crate::json::{Dict, Json};
 
 /// A conversation, and what is passed to the template with it.
 #[derive(Clone, Debug)]
@@ -21,69 +18,6 @@ pub(crate) struct Chat {
     pub continue_final_message: bool,
 }
 
-/// One message, its content not yet in the template's form.
-#[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub role: String,
-    pub parts: Vec<Part>,
-    /// What follows `role` and `content`, in the engine's order.
-    pub rest: Dict,
-}
-
-/// One part of a message's content.
-#[derive(Clone, Debug)]
-pub(crate) enum Part {
-    /// Text, and the keys of its part that the engine passes on.
-    Text { text: Arc<str>, extra: Dict },
-    /// A tool whose definition the template is to expand.
-    ToolReference(Arc<str>),
-}
-
-/// Keys of text parts that do not reach the template: the engine knows them from
-/// its types of content parts, whichever part they appear in.
-const KNOWN_PART_KEYS: [&str; 18] = [
-    "audio_embeds",
-    "audio_url",
-    "closed",
-    "data",
-    "file",
-    "image_embeds",
-    "image_pil",
-    "image_url",
-    "input_audio",
-    "name",
-    "prompt_cache_breakpoint",
-    "refusal",
-    "text",
-    "thinking",
-    "type",
-    "uuid",
-    "video_embeds",
-    "video_url",
-];
-const MEDIA_KEYS: [&str; 9] = [
-    "image_url",
-    "image_pil",
-    "image_embeds",
-    "audio_embeds",
-    "video_embeds",
-    "audio_url",
-    "input_audio",
-    "video_url",
-    "input_image",
-];
-const MEDIA_TYPES: [&str; 10] = [
-    "image_url",
-    "input_image",
-    "image_pil",
-    "image_embeds",
-    "audio_url",
-    "input_audio",
-    "audio_embeds",
-    "video_url",
-    "video_embeds",
-    "file",
-];
 /// Arguments of transformers' `apply_chat_template` itself: taken from
 /// `chat_template_kwargs`, without effect on text, and invisible to the template.
 const SWALLOWED: [&str; 6] =
@@ -111,7 +45,8 @@ const RESERVED: [&str; 20] = [
     "varargs",
     "kwargs",
 ];
-const BILLING_HEADER: &str = "x-anthropic-billing-header";
+/// Templates index into what they sliced, which takes time with the square of this.
+const MAX_MESSAGES: usize = 8192;
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
@@ -124,12 +59,16 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
     let Some(Json::List(messages)) = body.remove("messages") else {
         return Err(Refusal::Invalid("messages"));
     };
-    let messages: Vec<Message> = messages.into_iter().map(message).collect::<Result<_, _>>()?;
+    let messages: Vec<Message> =
+        messages.into_iter().map(message::read).collect::<Result<_, _>>()?;
     if let Some(ids) = transferred(&body)? {
         return Ok(Asked::Ids(ids));
     }
     if messages.is_empty() {
         return Err(Refusal::Invalid("messages"));
+    }
+    if messages.len() > MAX_MESSAGES {
+        return Err(Refusal::TemplateLimit);
     }
     let add_generation_prompt = flag(&body, "add_generation_prompt", true)?;
     let continue_final_message = flag(&body, "continue_final_message", false)?;
@@ -181,7 +120,7 @@ fn variables(body: &mut Dict) -> Result<Dict, Refusal> {
         }
         Some(_) => return Err(Refusal::Invalid("reasoning_effort")),
     }
-    let mut kept = Dict::default();
+    let mut kept = Vec::new();
     for (name, value) in variables {
         // The engine merges these over its defaults, and what equals None or
         // "auto" counts as not given.
@@ -196,10 +135,10 @@ fn variables(body: &mut Dict) -> Result<Dict, Refusal> {
             return Err(Refusal::Unsupported("a name in chat_template_kwargs"));
         }
         if !SWALLOWED.contains(&name.as_str()) {
-            kept.set(&name, value);
+            kept.push((name, value));
         }
     }
-    Ok(kept)
+    Ok(kept.into_iter().collect())
 }
 
 fn checked_documents(documents: Json) -> Result<Json, Refusal> {
@@ -254,165 +193,4 @@ fn tools(body: &Dict) -> Result<Option<Json>, Refusal> {
         Ok(Json::Dict(dumped))
     };
     tools.iter().map(dump).collect::<Result<_, _>>().map(|tools| Some(Json::List(tools)))
-}
-
-fn message(message: Json) -> Result<Message, Refusal> {
-    let Json::Dict(mut message) = message else {
-        return Err(Refusal::Invalid("messages"));
-    };
-    let Some(Json::Str(role)) = message.remove("role") else {
-        return Err(Refusal::Invalid("role"));
-    };
-    let content = match message.remove("content") {
-        None | Some(Json::Null) => Vec::new(),
-        Some(text @ Json::Str(_)) => vec![text],
-        Some(Json::List(parts)) => parts,
-        Some(_) => return Err(Refusal::Invalid("content")),
-    };
-    let mut parts = Vec::with_capacity(content.len());
-    for item in content {
-        parts.extend(part(item)?);
-    }
-    if role == "system" {
-        parts.retain_mut(without_billing_header);
-    }
-    let rest = rest(&role, message)?;
-    Ok(Message { role, parts, rest })
-}
-
-fn part(part: Json) -> Result<Option<Part>, Refusal> {
-    const INVALID: Refusal = Refusal::Invalid("content");
-    let mut part = match part {
-        Json::Str(text) => {
-            return Ok(Some(Part::Text { text: text.into(), extra: Dict::default() }));
-        }
-        Json::Dict(part) => part,
-        _ => return Err(INVALID),
-    };
-    let kind = match part.remove("type") {
-        Some(Json::Str(kind)) => kind,
-        None if part.given("prompt_embeds").is_some() => return Err(Refusal::PromptEmbeds),
-        None if MEDIA_KEYS.iter().any(|key| part.given(key).is_some()) => {
-            return Err(Refusal::Media);
-        }
-        _ => return Err(INVALID),
-    };
-    let key = match kind.as_str() {
-        "text" | "input_text" | "output_text" => "text",
-        "refusal" => "refusal",
-        "thinking" => "thinking",
-        "tool_reference" => "name",
-        "prompt_embeds" => return Err(Refusal::PromptEmbeds),
-        media if MEDIA_TYPES.contains(&media) => return Err(Refusal::Media),
-        _ => return Err(INVALID),
-    };
-    if part.given("uuid").is_some() {
-        // A part with both is looked up by its keys first, then misread.
-        return Err(INVALID);
-    }
-    let text: Arc<str> = match part.remove(key) {
-        Some(Json::Str(text)) => text.into(),
-        _ => return Err(INVALID),
-    };
-    if kind == "tool_reference" {
-        return Ok((!text.is_empty()).then_some(Part::ToolReference(text)));
-    }
-    let known = |key: &str| KNOWN_PART_KEYS.contains(&key);
-    let extra = part.into_iter().filter(|(key, _)| !known(key)).collect();
-    Ok(Some(Part::Text { text, extra }))
-}
-
-/// The engine drops this line from system text, since it differs on every request.
-fn without_billing_header(part: &mut Part) -> bool {
-    let Part::Text { text, .. } = part else { return true };
-    if !text.starts_with(BILLING_HEADER) {
-        return true;
-    }
-    let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    let rest = Arc::from(rest);
-    *text = rest;
-    !text.is_empty()
-}
-
-fn rest(role: &str, mut message: Dict) -> Result<Dict, Refusal> {
-    let mut rest = Dict::default();
-    let reasoning_content = message.remove("reasoning_content").filter(|value| !value.is_null());
-    let reasoning =
-        message.remove("reasoning").filter(|value| !value.is_null()).or(reasoning_content);
-    match role {
-        "assistant" => {
-            match message.remove("tool_calls") {
-                None | Some(Json::Null) => {}
-                Some(Json::List(calls)) if calls.is_empty() => {}
-                Some(Json::List(calls)) => {
-                    let calls = calls.into_iter().map(tool_call).collect::<Result<_, _>>()?;
-                    rest.set("tool_calls", Json::List(calls));
-                }
-                Some(_) => return Err(Refusal::Invalid("tool_calls")),
-            }
-            if let Some(reasoning) = reasoning {
-                rest.set("reasoning", reasoning.clone());
-                rest.set("reasoning_content", reasoning);
-            }
-        }
-        "tool" => {
-            if let Some(id) = message.remove("tool_call_id") {
-                rest.set("tool_call_id", id);
-            }
-        }
-        _ => {}
-    }
-    for key in ["name", "task"] {
-        if let Some(value @ Json::Str(_)) = message.remove(key) {
-            rest.set(key, value);
-        }
-    }
-    if role == "developer" {
-        if message.given("tools").is_some() {
-            return Err(Refusal::Unsupported("tools of a developer message"));
-        }
-        rest.set("tools", Json::Null);
-    }
-    Ok(rest)
-}
-
-/// A call as validated and postprocessed: known keys first and in the order of
-/// their schema, others after them, and the arguments an object.
-fn tool_call(call: Json) -> Result<Json, Refusal> {
-    const INVALID: Refusal = Refusal::Invalid("tool_calls");
-    let (Json::Dict(mut call), mut ordered) = (call, Dict::default()) else {
-        return Err(INVALID);
-    };
-    let (Some(id @ Json::Str(_)), Some(Json::Dict(mut given)), Some(kind)) =
-        (call.remove("id"), call.remove("function"), call.remove("type"))
-    else {
-        return Err(INVALID);
-    };
-    let (Some(Json::Str(arguments)), Some(name @ Json::Str(_)), Some("function")) =
-        (given.remove("arguments"), given.remove("name"), kind.as_str())
-    else {
-        return Err(INVALID);
-    };
-    let mut function = Dict::default();
-    function.set("arguments", Json::Dict(decoded(&arguments)?));
-    function.set("name", name);
-    for (key, value) in given {
-        function.set(&key, value);
-    }
-    ordered.set("id", id);
-    ordered.set("function", Json::Dict(function));
-    ordered.set("type", kind);
-    for (key, value) in call {
-        ordered.set(&key, value);
-    }
-    Ok(Json::Dict(ordered))
-}
-
-/// What is no JSON object counts as an empty one.
-fn decoded(arguments: &str) -> Result<Dict, Refusal> {
-    match json::read(arguments) {
-        Ok(Json::Dict(arguments)) => Ok(arguments),
-        Ok(_) | Err(JsonError::Syntax) => Ok(Dict::default()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -235,3 +235,10 @@ fn refusals_hold_no_prompt_text() {
         assert!(!format!("{refusal} {refusal:?}").contains("SECRET"), "{body}");
     }
 }
+
+#[test]
+fn conversations_without_end_are_refused() {
+    let many = vec![r#"{"role":"user","content":""}"#; 8193].join(",");
+    let body = format!(r#"{{"model":"m","messages":[{many}]}}"#);
+    assert_eq!(name(Endpoint::Chat, &body), "template_limit");
+}

@@ -232,9 +232,9 @@ fn same_added_tokens(files: &Files) -> bool {
         return true;
     };
     let Some(Json::List(added)) = files.tokenizer.get("added_tokens") else {
-        return configured.len() == 0;
+        return configured.iter().next().is_none();
     };
-    added.len() == configured.len()
+    added.len() == configured.iter().count()
         && added.iter().filter_map(Json::as_dict).all(|token| {
             let id = match token.get("id") {
                 Some(Json::Int(id)) => id.to_string(),
