@@ -2,7 +2,7 @@
 //!
 //! Everything but the implementation for Envoy is written against [`Host`], so
 //! that the state machine runs natively with a host of the tests' own. The
-//! implementation ([`envoy`], in the module only) makes the host calls itself
+//! implementation (`host/envoy.rs`, in the module only) makes the host calls itself
 //! instead of through the proxy-wasm SDK: the SDK panics on statuses that it
 //! does not expect, which in Envoy means a dead VM and hanging requests, and
 //! its dispatcher exports every callback, which costs a call into the VM for
