@@ -4,7 +4,8 @@
 //! first), and that an automaton over characters: two characters are of one class if
 //! no state tells them apart. A pattern of tens of alternatives and all of Unicode's
 //! letters comes down to some 30 states × 20 classes, which stay in the first-level
-//! cache; ASCII costs two loads a byte, other characters four a character.
+//! cache. Words are loops: for each state a map of the ASCII bytes that lead back to it
+//! lets a run of letters go by without a step of the automaton per byte.
 //!
 //! The usual tail `|\s+(?!\S)|\s+` cannot be an automaton, but it means: a run of white
 //! space gives its last character back, unless the text ends there or it is the only
@@ -16,36 +17,54 @@
 
 use crate::charmap::{CharMap, char_start};
 
-/// A transition holds the next state's row in its low bits…
-pub(crate) const ROW: u16 = 0x3FFF;
+/// A transition holds the next state's number in its low bits…
+pub(crate) const STATE: u16 = 0x0FFF;
 /// …whether the pattern matches up to here…
 pub(crate) const MATCH: u16 = 0x4000;
 /// …or only its white-space tail does.
 pub(crate) const TAIL: u16 = 0x8000;
-/// Words before a stage's transitions: classes (row length), flags.
-pub(crate) const STAGE_HEADER: usize = 8;
+/// Words at the head of a stage: log2 of a row's length, flags, states. Then the states'
+/// loops, 256 bytes each, then their rows of transitions.
+pub(crate) const STAGE_HEADER: usize = 12;
+/// State 0 is the dead one.
+pub(crate) const START: u16 = 1;
 /// What no match covers is dropped, not kept as a piece.
 pub(crate) const STAGE_DROP: u32 = 1;
+
+#[inline(always)]
+fn stay(stays: &[u8; 256], byte: u8) -> bool {
+    stays.get(usize::from(byte)).is_some_and(|stay| *stay != 0)
+}
 
 #[derive(Copy, Clone)]
 pub(crate) struct Splitter<'t> {
     classes: CharMap<'t>,
+    loops: &'t [[u8; 256]],
     transitions: &'t [[u8; 2]],
-    start: usize,
+    shift: u32,
     drop: bool,
 }
 
 impl<'t> Splitter<'t> {
-    pub(crate) const EMPTY: Splitter<'static> =
-        Splitter { classes: CharMap::EMPTY, transitions: &[], start: 0, drop: false };
+    pub(crate) const EMPTY: Splitter<'static> = Splitter {
+        classes: CharMap::EMPTY,
+        loops: &[],
+        transitions: &[],
+        shift: 0,
+        drop: false,
+    };
 
     pub(crate) fn new(classes: &'t [u8], stage: &'t [u8]) -> Self {
         let word = |at| crate::table::read_u32(stage, at).unwrap_or(0);
+        let rest = stage.get(STAGE_HEADER..).unwrap_or_default();
+        let states = word(8) as usize;
+        let (loops, transitions) =
+            rest.split_at_checked(states.saturating_mul(256)).unwrap_or_default();
         Splitter {
             classes: CharMap::new(classes),
-            transitions: stage.get(STAGE_HEADER..).unwrap_or_default().as_chunks().0,
-            // Row 0 is the dead state, row 1 the start.
-            start: word(0) as usize,
+            loops: loops.as_chunks().0,
+            transitions: transitions.as_chunks().0,
+            shift: word(0) & 15,
             drop: word(4) & STAGE_DROP != 0,
         }
     }
@@ -53,19 +72,24 @@ impl<'t> Splitter<'t> {
     /// End of the match that starts at `start`, or `start` if there is none.
     #[inline(always)]
     fn match_at(&self, text: &[u8], start: usize, end: usize) -> usize {
-        let mut row = self.start;
+        let mut state = usize::from(START);
         let mut at = start;
         let mut last = start;
         let mut tail = false;
         while at < end {
             let (class, width) = self.classes.class_at(text, at);
-            let Some(step) = self.transitions.get(row + usize::from(class)) else { break };
+            let place = (state << self.shift) + usize::from(class);
+            let Some(step) = self.transitions.get(place) else { break };
             let step = u16::from_le_bytes(*step);
             if step == 0 {
                 break;
             }
             at += width;
-            row = usize::from(step & ROW);
+            state = usize::from(step & STATE);
+            if let (Some(stays), Some(rest)) = (self.loops.get(state), text.get(at..end)) {
+                let run = rest.iter().take_while(|byte| stay(stays, **byte));
+                at += run.count();
+            }
             if step & (MATCH | TAIL) != 0 {
                 last = at;
                 tail = step & TAIL != 0;

@@ -15,7 +15,7 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::ast;
 
 use super::{CompileError, pages, unsupported};
-use crate::split::{MATCH, ROW, STAGE_DROP, TAIL};
+use crate::split::{MATCH, STAGE_DROP, STATE, TAIL};
 
 /// The tail that split patterns share and that is not regular.
 const LOOKAHEAD: &str = r"|\s+(?!\S)|\s+";
@@ -295,23 +295,33 @@ struct Classes {
 impl Classes {
     fn write(&self, drop: bool) -> Result<Stage, String> {
         let (classes, states) = (self.columns.len(), self.accepts.len());
-        if classes > 256 || states * classes > usize::from(ROW) {
+        if classes > 256 || states > usize::from(STATE) {
             return Err(format!("{states} states of {classes} classes are too many"));
         }
+        let shift = classes.next_power_of_two().trailing_zeros();
         let flags = if drop { STAGE_DROP } else { 0 };
         let mut transitions = Vec::new();
-        transitions.extend((classes as u32).to_le_bytes());
-        transitions.extend(flags.to_le_bytes());
+        for word in [shift, flags, states as u32] {
+            transitions.extend(word.to_le_bytes());
+        }
         for state in 0..states {
-            for column in &self.columns {
-                let to = column[state] as usize;
-                let accepts = match self.accepts[to] {
+            for byte in 0..256usize {
+                let stays = byte < 128 && state != 0 && {
+                    let column = &self.columns[usize::from(self.of[byte])];
+                    column[state] as usize == state
+                };
+                transitions.push(u8::from(stays));
+            }
+        }
+        for state in 0..states {
+            for class in 0..1usize << shift {
+                let to = self.columns.get(class).map_or(0, |column| column[state]);
+                let accepts = match self.accepts[to as usize] {
                     0 => 0,
                     1 => MATCH,
                     _ => TAIL,
                 };
-                let step = if state == 0 { 0 } else { (to * classes) as u16 | accepts };
-                transitions.extend(step.to_le_bytes());
+                transitions.extend((to as u16 | accepts).to_le_bytes());
             }
         }
         Ok(Stage { classes: pages::write(|code| self.of[code as usize] as u8), transitions })
