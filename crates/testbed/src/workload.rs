@@ -45,14 +45,14 @@ pub struct Workload {
 impl Workload {
     /// The demo's traffic with about this many requests.
     pub fn demo(model: &str, requests: usize) -> Self {
-        let turns = 6;
+        let turns = 8;
         Self {
             model: model.to_owned(),
             sessions: requests.div_ceil(turns).max(1),
             turns,
             systems: 4,
-            system_words: 250,
-            user_words: 200,
+            system_words: 150,
+            user_words: 160,
             answer_tokens: 24,
             concurrency: 12,
             seed: 1,
