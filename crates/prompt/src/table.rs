@@ -11,7 +11,8 @@ use kitoken::{Definition, Kitoken};
 pub const TABLE_FORMAT: &str = "kitoken-0.11";
 
 /// Characters beyond Unicode 9 that normalization moves or composes: the library's
-/// tables end there, kitoken's do not. Text with one of them is not encoded.
+/// tables end there, kitoken's do not. Beside ASCII they stay as they are in both;
+/// text with one of them beside anything else is not encoded.
 const NEWER: &[(char, char)] = &[
     ('\u{7fd}', '\u{7fd}'),
     ('\u{897}', '\u{89f}'),
@@ -104,6 +105,19 @@ pub(crate) fn is_newer(char: char) -> bool {
     range.is_some_and(|(_, end)| char <= *end)
 }
 
+/// Whether some newer character has a neighbour that it may move past or join with.
+fn normalizations_part(text: &str) -> bool {
+    let mut before: Option<(char, bool)> = None;
+    text.chars().any(|char| {
+        let newer = is_newer(char);
+        let parts = before.is_some_and(|(other, other_newer)| {
+            (newer && !other.is_ascii()) || (other_newer && !char.is_ascii())
+        });
+        before = Some((char, newer));
+        parts
+    })
+}
+
 fn reason(error: impl ToString) -> TableError {
     TableError { reason: error.to_string() }
 }
@@ -118,7 +132,7 @@ pub(crate) fn compile(tokenizer_json: &str) -> Result<Vec<u8>, TableError> {
 
 impl Encode for TableEncoder {
     fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        if !text.is_ascii() && text.chars().any(is_newer) {
+        if !text.is_ascii() && normalizations_part(text) {
             return Err(Refusal::Encoding);
         }
         let encoded = self.kitoken.encode(text, true).map_err(|_| Refusal::Encoding)?;

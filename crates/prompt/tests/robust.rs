@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::LazyLock;
 use warmpath_prompt::{ContentFormat, Endpoint, Model, ModelFolder, parse};
+#[cfg(feature = "table")]
+use warmpath_prompt::{Encode, LibraryEncoder, TableEncoder};
 
 const PARTS: &str = include_str!("prompts/templates/parts.jinja");
 const FEATURES: &str = include_str!("prompts/templates/features.jinja");
@@ -28,6 +30,26 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+#[cfg(feature = "table")]
+static ENCODERS: LazyLock<(LibraryEncoder, TableEncoder)> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/tiny");
+    let folder = ModelFolder::load(&path).unwrap();
+    (folder.encoder(), TableEncoder::from_bytes(&folder.table().unwrap()).unwrap())
+});
+
+/// Text of all kinds: any characters, marks on letters, runs, special tokens.
+#[cfg(feature = "table")]
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "\\PC{0,12}",
+        "[a-z\u{300}-\u{36f}\u{5b0}-\u{5c7}\u{1100}-\u{11ff}]{0,12}",
+        "[ \t\r\n]{0,8}",
+        "[0-9.,'a-zA-Z]{0,12}",
+        "(<\\|im_start\\|>|<\\|im_end\\|>|<\\|endof|text\\|>){0,3}",
+    ];
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
 
 fn survive(body: &[u8]) {
     for endpoint in [Endpoint::Chat, Endpoint::Completions] {
@@ -106,6 +128,16 @@ proptest! {
         let tool = format!(r#"{{"type":"function","function":{{"name":"f","parameters":{{"a":{tools}}}}}}}"#);
         survive(format!(r#"{{"model":"m","tools":[{tool}],"messages":[
             {{"role":"assistant","content":"x","tool_calls":[{call}]}},{{"role":"{role}","content":"y"}}]}}"#).as_bytes());
+    }
+
+    #[cfg(feature = "table")]
+    #[test]
+    fn any_text_has_the_librarys_ids_or_none(text in text()) {
+        let (mut expected, mut found) = (Vec::new(), Vec::new());
+        ENCODERS.0.encode(&text, &mut expected).unwrap();
+        if ENCODERS.1.encode(&text, &mut found).is_ok() {
+            prop_assert_eq!(expected, found);
+        }
     }
 
     #[test]

@@ -76,7 +76,12 @@ fn every_script() -> impl Iterator<Item = String> {
     };
     (0..0x1100u32).filter(sampled).map(|block| {
         let chars = (block * 256..(block + 1) * 256).filter_map(char::from_u32);
-        let chars = chars.filter(|char| !table::is_newer(*char));
-        chars.flat_map(|char| [char, 'a', ' ', char, char]).collect()
+        chars
+            .flat_map(|char| {
+                let twice = Some(char).filter(|char| !table::is_newer(*char));
+                [Some('a'), Some(char), Some(' '), Some(char), Some('b'), twice, twice, Some('\n')]
+            })
+            .flatten()
+            .collect()
     })
 }

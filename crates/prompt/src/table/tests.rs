@@ -41,3 +41,18 @@ fn the_newer_characters_are_where_the_normalization_tables_part() {
     }
     assert_eq!(ranges, NEWER, "{ranges:?}");
 }
+
+#[test]
+fn newer_characters_are_encoded_beside_ascii_only() {
+    for (text, parts) in [
+        ("a\u{8d3}b", false),
+        ("\u{8d3}", false),
+        ("é\u{8d3}", true),
+        ("\u{8d3}\u{301}", true),
+        ("\u{8d3}\u{8d3}", true),
+        ("éé x\u{8d3}", false),
+        ("e\u{301}\u{323}", false),
+    ] {
+        assert_eq!(normalizations_part(text), parts, "{text:?}");
+    }
+}
