@@ -37,7 +37,7 @@ async fn a_body_that_is_not_json_passes_unchanged_and_is_counted() -> Result<()>
 async fn bodies_of_three_megabytes_arrive_byte_for_byte_on_both_protocols() -> Result<()> {
     let captured = Captured::start(2, gateway()).await?;
     let mut body = chat("size");
-    body["messages"][0]["content"] = json!("größe und länge 東京 ".repeat(110_000));
+    body["messages"][0]["content"] = json!("größe und länge 東京 ".repeat(130_000));
     let body = Bytes::from(body.to_string());
     assert!(body.len() > 3_000_000, "{}", body.len());
     let url = captured.gateway.envoy.url();

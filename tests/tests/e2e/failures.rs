@@ -10,7 +10,7 @@ use warmpath_testbed::envoy::Upstream;
 use warmpath_testbed::ports;
 use warmpath_testbed::stack::{Stack, StackOptions};
 
-use crate::support::{Captured, chat, eventually, gateway, requests_counted, routed};
+use crate::support::{Captured, chat, eventually, gateway, requests_counted, routed, until_held};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_indexer_that_never_was_there_costs_nothing() -> Result<()> {
@@ -146,15 +146,8 @@ async fn an_indexer_killed_under_load_costs_no_request_and_overlap_returns() -> 
     assert!(routed(&without).1.starts_with("fallback-"), "{:?}", routed(&without));
 
     stack.gateway.indexer.restart().await?;
-    // The engines' replay tells it what they hold; Envoy was not touched. Pins
-    // to the holder show the overlap whatever the load says.
-    eventually("overlap after the restart", async || {
-        let pin = [("x-warmpath-worker", holder.as_str())];
-        let reply = client.send("/v1/chat/completions", &remembered, &pin).await?;
-        let overlap = reply.header("x-warmpath-overlap").unwrap_or("0/0");
-        Ok(overlap.split_once('/').is_some_and(|(held, _)| held.parse::<u32>().unwrap_or(0) > 10))
-    })
-    .await?;
+    // The engines' replay tells it what they hold; Envoy was not touched.
+    until_held(&client, &remembered, &holder).await?;
     more(20).await?;
     stop.store(true, Ordering::Relaxed);
     let failures: Vec<String> = load.join_all().await.concat();
@@ -176,16 +169,18 @@ async fn a_killed_workers_requests_go_to_a_fallback_and_it_is_skipped() -> Resul
         let reply = client.chat(&body).await?;
         assert_eq!(reply.status, 200, "request {turn}: {}", reply.text);
     }
-    let other = (1 - holder).to_string();
-    eventually("the dead worker is skipped", async || {
-        let reply = client.chat(&chat("who is left")).await?;
+    let (dead, other) = if holder == 0 { ("0", "1") } else { ("1", "0") };
+    let pinned = [("x-warmpath-worker", dead)];
+    eventually("the worker is known to be dead", async || {
+        let reply = client.send("/v1/chat/completions", &chat("pin"), &pinned).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
-        Ok(routed(&reply).0 == other)
+        Ok(routed(&reply).1 == "fallback-pin_unavailable")
     })
     .await?;
-    let pinned = [("x-warmpath-worker", if holder == 0 { "0" } else { "1" })];
-    let reply = client.send("/v1/chat/completions", &chat("pin"), &pinned).await?;
-    assert_eq!((reply.status, routed(&reply).1), (200, "fallback-pin_unavailable"));
+    for turn in 0..4 {
+        let reply = client.chat(&chat(&format!("who is left, {turn}"))).await?;
+        assert_eq!((reply.status, routed(&reply).0), (200, other));
+    }
 
     stack.fleet.workers()[holder].restart().await?;
     eventually("the worker takes part again", async || {

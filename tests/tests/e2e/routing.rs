@@ -5,7 +5,7 @@ use serde_json::json;
 use warmpath_testbed::stack::{Destination, Stack, StackOptions};
 
 use crate::support::{
-    Captured, chat, eventually, gateway, long_text, requests_counted, routed, tally,
+    Captured, chat, eventually, gateway, long_text, requests_counted, routed, tally, until_held,
 };
 
 /// Sends prompts, then each again: the second goes to the holder of the first.
@@ -17,16 +17,9 @@ async fn follows_prefixes(options: StackOptions) -> Result<()> {
         let first = client.chat(&chat(topic)).await?;
         assert_eq!(first.status, 200, "{}", first.text);
         let worker = routed(&first).0.to_owned();
-        let mut again = None;
-        // The engine's events need a moment.
-        eventually("a prefix decision", async || {
-            let reply = client.chat(&chat(topic)).await?;
-            let is_prefix = routed(&reply).1 == "prefix";
-            again = Some(reply);
-            Ok(is_prefix)
-        })
-        .await?;
-        let again = again.expect("a reply");
+        until_held(&client, &chat(topic), &worker).await?;
+        let again = client.chat(&chat(topic)).await?;
+        assert_eq!(routed(&again).1, "prefix");
         assert_eq!(routed(&again).0, worker, "{topic} moved");
         let usage = again.usage.expect("usage");
         assert!(usage.cached_tokens.unwrap_or_default() > usage.prompt_tokens / 2, "{usage:?}");

@@ -19,10 +19,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use warmpath_testbed::client::{Client, Reply};
 use warmpath_testbed::envoy::Config;
 use warmpath_testbed::indexer::Engine;
+use warmpath_testbed::ports;
 use warmpath_testbed::stack::{Gateway, GatewayOptions, tiny_model};
-use warmpath_testbed::{client::Reply, ports};
 
 /// A prompt of some hundred tokens that no other test sends.
 pub(crate) fn long_text(topic: &str) -> String {
@@ -57,6 +58,20 @@ pub(crate) async fn eventually(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
+}
+
+/// Waits until the index knows that `worker` holds most of a chat prompt. Asks
+/// by requests pinned to that worker, so that no other comes to hold it too.
+pub(crate) async fn until_held(client: &Client, body: &Value, worker: &str) -> Result<()> {
+    eventually("the prompt's blocks in the index", async || {
+        let pin = [("x-warmpath-worker", worker)];
+        let reply = client.send("/v1/chat/completions", body, &pin).await?;
+        let overlap = reply.header("x-warmpath-overlap").unwrap_or("0/0");
+        let number = |text: &str| text.parse::<u32>().unwrap_or_default();
+        let (held, all) = overlap.split_once('/').unwrap_or_default();
+        Ok(number(held) > 0 && 2 * number(held) > number(all))
+    })
+    .await
 }
 
 /// Sums Envoy's counters of requests whose name holds all these parts.
