@@ -65,7 +65,10 @@ fn fresh(encoder: &Encoder, name: &str, text: &str) -> Duration {
             from = end;
         }
         let per_second = bytes as f64 / took.as_secs_f64() / 1e6;
-        line += &format!(" | {per_second:6.1} MB/s {:5.1} ns/token", took.as_secs_f64() * 1e9 / tokens as f64);
+        line += &format!(
+            " | {per_second:6.1} MB/s {:5.1} ns/token",
+            took.as_secs_f64() * 1e9 / tokens as f64
+        );
         last = took.mul_f64((512 << 10) as f64 / bytes.max(1) as f64);
     }
     println!("{line}");
@@ -113,7 +116,12 @@ fn hard(encoder: &Encoder, prose: Duration) {
         ("\\n   ", "\n    ".repeat(size / 5)),
         ("<|<|", "<|".repeat(size / 2)),
         ("digits", of("0123456789")),
-        ("han", of("的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后多定行学法所民得经十三之进着等部度家电力里如水化高自二理起小物现实加量都两体制机当使点从业本去把性好应开它合还因由其些然前外天政四日那社义事平形相全表间样与关各重新线内数正心反你明看原又么利比或但质气第向道命此变条只没结解问意建月公无系军很情者最立代想已通并提直题党程展五果料象员革位入常文总次品式活设及管特件长求老头基资边流路级少图山统接知较将组见计别她手角期根论运农指几九区强放决西被干做必战先回则任取据处理世车")),
+        (
+            "han",
+            of(
+                "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后多定行学法所民得经十三之进着等部度家电力里如水化高自二理起小物现实加量都两体制机当使点从业本去把性好应开它合还因由其些然前外天政四日那社义事平形相全表间样与关各重新线内数正心反你明看原又么利比或但质气第向道命此变条只没结解问意建月公无系军很情者最立代想已通并提直题党程展五果料象员革位入常文总次品式活设及管特件长求老头基资边流路级少图山统接知较将组见计别她手角期根论运农指几九区强放决西被干做必战先回则任取据处理世车",
+            ),
+        ),
         ("marks", of("\u{301}\u{323}\u{302}a")),
         ("only marks", "\u{301}\u{323}".repeat(size / 4)),
         ("any", of("aé中👍\u{301} \n1.A\u{5d0}\u{1f1e6}")),
@@ -141,7 +149,10 @@ fn library(json: &[u8]) {
     library.encode_fast(text, false).expect("ids");
     let started = Instant::now();
     library.encode_fast(text, false).expect("ids");
-    println!("library, a text of few words, twice: {:.1} MB/s", text.len() as f64 / started.elapsed().as_secs_f64() / 1e6);
+    println!(
+        "library, a text of few words, twice: {:.1} MB/s",
+        text.len() as f64 / started.elapsed().as_secs_f64() / 1e6
+    );
 }
 
 #[cfg(target_family = "wasm")]

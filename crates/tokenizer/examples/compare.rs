@@ -14,6 +14,8 @@
 #[path = "compare/record.rs"]
 mod record;
 
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -35,20 +37,19 @@ fn main() -> ExitCode {
 }
 
 fn replay(out: &Path) -> ExitCode {
-    let read = |name| std::fs::read(out.join(name)).expect("a folder that record wrote");
-    let (table, cases) = (read("table"), read("cases"));
+    let table = std::fs::read(out.join("table")).expect("a folder that record wrote");
+    let cases = File::open(out.join("cases")).expect("a folder that record wrote");
     let size = table.len();
     let started = Instant::now();
     let table = Table::from_bytes(table).expect("a sound table");
     let ready = started.elapsed();
     let encoder = Encoder::new(table);
-    let mut cases = cases.as_slice();
+    let mut cases = BufReader::new(cases);
+    let (mut text, mut expected) = (Vec::new(), Vec::new());
     let mut ids = Vec::new();
     let (mut texts, mut bytes, mut differ) = (0, 0, 0);
-    while !cases.is_empty() {
-        let text = take(&mut cases);
-        let text = std::str::from_utf8(text).expect("text");
-        let expected = take(&mut cases);
+    while take(&mut cases, &mut text) && take(&mut cases, &mut expected) {
+        let text = std::str::from_utf8(&text).expect("text");
         ids.clear();
         encoder.encode(text, &mut ids);
         texts += 1;
@@ -61,13 +62,19 @@ fn replay(out: &Path) -> ExitCode {
             }
         }
     }
-    println!("{texts} texts, {bytes} bytes: {differ} differ; table {size} bytes, ready in {ready:?}");
+    println!(
+        "{texts} texts, {bytes} bytes: {differ} differ; table {size} bytes, ready in {ready:?}"
+    );
     if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn take<'c>(cases: &mut &'c [u8]) -> &'c [u8] {
-    let (len, rest) = cases.split_first_chunk::<4>().expect("a length");
-    let (content, rest) = rest.split_at(u32::from_le_bytes(*len) as usize);
-    *cases = rest;
-    content
+/// Reads one length and that many bytes; false at the end.
+fn take(cases: &mut impl Read, content: &mut Vec<u8>) -> bool {
+    let mut len = [0; 4];
+    if cases.read_exact(&mut len).is_err() {
+        return false;
+    }
+    content.resize(u32::from_le_bytes(len) as usize, 0);
+    cases.read_exact(content).expect("a whole case");
+    true
 }

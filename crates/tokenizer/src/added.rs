@@ -52,7 +52,8 @@ impl<'t> Added<'t> {
 
     fn read(section: &'t [u8]) -> Option<Self> {
         let count = |at| read_u32(section, at).map(|n| n as usize);
-        let take = |rest: &'t [u8], n: usize, size: usize| rest.split_at_checked(n.checked_mul(size)?);
+        let take =
+            |rest: &'t [u8], n: usize, size: usize| rest.split_at_checked(n.checked_mul(size)?);
         let rest = section.get(HEADER..)?;
         let (roots, rest) = rest.split_at_checked(ROOTS)?;
         let (nodes, rest) = take(rest, count(0)?, NODE)?;
@@ -133,7 +134,8 @@ impl<'t> Added<'t> {
         let (words, tail) = rest.as_chunks::<8>();
         for (i, word) in words.iter().enumerate() {
             let differs = u64::from_le_bytes(*word) ^ pattern;
-            let zero = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
+            let zero =
+                differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
             if zero != 0 {
                 return Some(from + 8 * i + zero.trailing_zeros() as usize / 8);
             }

@@ -19,8 +19,7 @@ pub(crate) struct CharMap<'t> {
 const NO_ASCII: &[u8; ASCII] = &[0; ASCII];
 
 impl<'t> CharMap<'t> {
-    pub(crate) const EMPTY: CharMap<'static> =
-        CharMap { ascii: NO_ASCII, index: &[], pages: &[] };
+    pub(crate) const EMPTY: CharMap<'static> = CharMap { ascii: NO_ASCII, index: &[], pages: &[] };
 
     /// A map over its section; an empty or short section maps everything to class 0.
     pub(crate) fn new(section: &'t [u8]) -> Self {

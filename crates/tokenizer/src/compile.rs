@@ -22,7 +22,9 @@ pub enum CompileError {
     #[error("tokenizer.json cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     /// A part that the table has no form for; the library can serve the model.
-    #[error("tokenizer has {0}, which the compiled table does not support: it is served by the library")]
+    #[error(
+        "tokenizer has {0}, which the compiled table does not support: it is served by the library"
+    )]
     Unsupported(String),
     /// The file contradicts itself.
     #[error("tokenizer.json is inconsistent: {0}")]

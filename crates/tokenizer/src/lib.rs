@@ -33,6 +33,7 @@ mod added;
 mod cache;
 mod charmap;
 #[cfg(feature = "compile")]
+#[allow(clippy::indexing_slicing, reason = "native; indexes into lists of lengths set right there")]
 mod compile;
 mod encoder;
 mod long;

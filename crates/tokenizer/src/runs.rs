@@ -38,7 +38,6 @@ impl Runs {
         symbols.len()
     }
 
-
     /// Merges, then gives each token and its first symbol's place.
     pub(crate) fn merge(&mut self, merges: &Merges<'_>, mut token: impl FnMut(u32, usize)) {
         while let Some((left, right, symbol)) = self.best(merges) {
@@ -51,9 +50,10 @@ impl Runs {
                     let pairs = Symbols { symbol, count: run.count / 2, width: 2 * run.width };
                     push(merged, pairs);
                     push(merged, Symbols { count: run.count % 2, ..run });
-                } else if let Some(before) = merged.last_mut().filter(|before| {
-                    left != right && before.symbol == left && run.symbol == right
-                }) {
+                } else if let Some(before) = merged
+                    .last_mut()
+                    .filter(|before| left != right && before.symbol == left && run.symbol == right)
+                {
                     found = true;
                     before.count -= 1;
                     let width = before.width + run.width;

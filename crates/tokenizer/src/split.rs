@@ -46,13 +46,8 @@ pub(crate) struct Splitter<'t> {
 }
 
 impl<'t> Splitter<'t> {
-    pub(crate) const EMPTY: Splitter<'static> = Splitter {
-        classes: CharMap::EMPTY,
-        loops: &[],
-        transitions: &[],
-        shift: 0,
-        drop: false,
-    };
+    pub(crate) const EMPTY: Splitter<'static> =
+        Splitter { classes: CharMap::EMPTY, loops: &[], transitions: &[], shift: 0, drop: false };
 
     pub(crate) fn new(classes: &'t [u8], stage: &'t [u8]) -> Self {
         let word = |at| crate::table::read_u32(stage, at).unwrap_or(0);

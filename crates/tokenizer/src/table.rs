@@ -76,7 +76,9 @@ pub enum TableError {
     #[error("not a tokenizer table: compile it from tokenizer.json with this release")]
     NotATable,
     /// Written by another release.
-    #[error("tokenizer table has format version {found}, this release reads {VERSION}: compile it again")]
+    #[error(
+        "tokenizer table has format version {found}, this release reads {VERSION}: compile it again"
+    )]
     Version {
         /// The version that the file names.
         found: u32,
@@ -183,7 +185,8 @@ impl Table {
 
     fn section(&self, index: usize) -> &[u8] {
         let (offset, length) = self.sections.get(index).copied().unwrap_or_default();
-        let range: Range<usize> = offset as usize..(offset as usize).saturating_add(length as usize);
+        let range: Range<usize> =
+            offset as usize..(offset as usize).saturating_add(length as usize);
         self.bytes.get(range).unwrap_or_default()
     }
 

@@ -10,7 +10,9 @@ use crate::encoder::Encoder;
 
 /// A text on which table and reference differ.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the compiled table differs from the library on text {text:?} at token {at}: serve this model by the library and report its tokenizer.json")]
+#[error(
+    "the compiled table differs from the library on text {text:?} at token {at}: serve this model by the library and report its tokenizer.json"
+)]
 pub struct Mismatch {
     /// The text (of the built-in corpus, or passed to [`verify`]; never a client's).
     pub text: String,
@@ -88,9 +90,8 @@ const CODE: &[&str] = &[
 /// digits, contractions, markers of chat templates inside text.
 #[must_use]
 pub fn corpus() -> Vec<String> {
-    let mut texts: Vec<String> = ["", " ", "\n", "a", " a", "\u{2581}", "\u{0}", "\u{feff}x"]
-        .map(String::from)
-        .to_vec();
+    let mut texts: Vec<String> =
+        ["", " ", "\n", "a", " a", "\u{2581}", "\u{0}", "\u{feff}x"].map(String::from).to_vec();
     texts.extend(SCRIPTS.iter().chain(CODE).map(|text| (*text).to_owned()));
     texts.extend(pairs());
     texts.extend(spaces());
@@ -115,8 +116,10 @@ fn pairs() -> Vec<String> {
 }
 
 fn spaces() -> Vec<String> {
-    const SPACES: &[&str] =
-        &[" ", "  ", "\t", "\n", "\r\n", "\r", "\u{a0}", "\u{3000}", "\u{2003}", "\u{85}", "\u{b}", "\u{2028}"];
+    const SPACES: &[&str] = &[
+        " ", "  ", "\t", "\n", "\r\n", "\r", "\u{a0}", "\u{3000}", "\u{2003}", "\u{85}", "\u{b}",
+        "\u{2028}",
+    ];
     let mut texts = Vec::new();
     for a in SPACES {
         for b in SPACES {
@@ -135,7 +138,10 @@ fn spaces() -> Vec<String> {
 
 fn runs() -> Vec<String> {
     let mut texts = Vec::new();
-    for unit in ["a", "ab", "A", "7", "=", "-", "é", "中", "का", "👍", "'s", ".,", "xyz9", "\u{301}", "ﬁ", "_", "aA"] {
+    for unit in [
+        "a", "ab", "A", "7", "=", "-", "é", "中", "का", "👍", "'s", ".,", "xyz9", "\u{301}", "ﬁ",
+        "_", "aA",
+    ] {
         for n in [2, 3, 5, 9, 17, 40, 64, 65, 200, 1000] {
             texts.push(unit.repeat(n));
             texts.push(format!(" {}!", unit.repeat(n)));
@@ -146,7 +152,14 @@ fn runs() -> Vec<String> {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 33) as usize % below
     };
-    for alphabet in ["abcdefghijklmnopqrstuvwxyz", "ABCdefGHI", "0123456789abcdef", "etaoin shrdlu", "ab", "的一是在不了有和人这"] {
+    for alphabet in [
+        "abcdefghijklmnopqrstuvwxyz",
+        "ABCdefGHI",
+        "0123456789abcdef",
+        "etaoin shrdlu",
+        "ab",
+        "的一是在不了有和人这",
+    ] {
         let letters: Vec<char> = alphabet.chars().collect();
         for n in [10, 50, 63, 64, 66, 100, 500, 3000] {
             texts.push((0..n).filter_map(|_| letters.get(random(letters.len()))).collect());
@@ -156,7 +169,20 @@ fn runs() -> Vec<String> {
         texts.push("1234567890".repeat(2).chars().take(n).collect::<String>() + "th");
         texts.push(format!("x{}y", "9".repeat(n)));
     }
-    for word in ["can't", "CAN'T", "we'll", "I'd've", "they’re", "'tis", "rock'n'roll", "it'S", "x'ſ", "'Re", "''ll", "o'clock"] {
+    for word in [
+        "can't",
+        "CAN'T",
+        "we'll",
+        "I'd've",
+        "they’re",
+        "'tis",
+        "rock'n'roll",
+        "it'S",
+        "x'ſ",
+        "'Re",
+        "''ll",
+        "o'clock",
+    ] {
         texts.push(format!("{word} {word}{word} \"{word}\""));
     }
     texts
@@ -164,10 +190,32 @@ fn runs() -> Vec<String> {
 
 fn markers() -> Vec<String> {
     const MARKERS: &[&str] = &[
-        "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|eot_id|>",
-        "<|start_header_id|>", "<|reserved_special_token_1|>", "<s>", "</s>", "<unk>", "[INST]",
-        "[/INST]", "<tool_call>", "</tool_call>", "<think>", "<|channel|>", "<|message|>", "<|start|>",
-        "<｜begin▁of▁sentence｜>", "<start_of_turn>", "<pad>", "[MASK]", "<0x0A>", "<|", "|>", "<",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+        "<|start_header_id|>",
+        "<|reserved_special_token_1|>",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "[INST]",
+        "[/INST]",
+        "<tool_call>",
+        "</tool_call>",
+        "<think>",
+        "<|channel|>",
+        "<|message|>",
+        "<|start|>",
+        "<｜begin▁of▁sentence｜>",
+        "<start_of_turn>",
+        "<pad>",
+        "[MASK]",
+        "<0x0A>",
+        "<|",
+        "|>",
+        "<",
     ];
     let mut texts = Vec::new();
     for (i, marker) in MARKERS.iter().enumerate() {

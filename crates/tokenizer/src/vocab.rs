@@ -35,6 +35,7 @@ pub(crate) struct Key {
 }
 
 /// Masks that keep the first `n` of 16 bytes.
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
 static KEEP: [(u64, u64); KEY + 1] = {
     let mut keep = [(u64::MAX, u64::MAX); KEY + 1];
     let mut n = 0;
@@ -97,7 +98,7 @@ pub(crate) fn hash_long(piece: &[u8]) -> u64 {
 /// The slot where a search for `hash` begins, of `slots`.
 #[inline(always)]
 pub(crate) fn home(hash: u64, slots: usize) -> usize {
-    ((hash & 0xFFFF_FFFF) * slots as u64 >> 32) as usize
+    (((hash & 0xFFFF_FFFF) * slots as u64) >> 32) as usize
 }
 
 /// The last four bytes of a short slot.

@@ -136,8 +136,16 @@ fn sweep(texts: &mut Vec<String>) {
 
 fn scalars(random: &mut Random, round: usize) -> String {
     const RANGES: &[(usize, usize)] = &[
-        (0, 0x100), (0x100, 0x800), (0x800, 0x1000), (0x1000, 0x3000), (0x3000, 0x3200),
-        (0x4E00, 0xA000), (0xAC00, 0xD7B0), (0x1F300, 0x1FA00), (0x300, 0x370), (0, 0x110000),
+        (0, 0x100),
+        (0x100, 0x800),
+        (0x800, 0x1000),
+        (0x1000, 0x3000),
+        (0x3000, 0x3200),
+        (0x4E00, 0xA000),
+        (0xAC00, 0xD7B0),
+        (0x1F300, 0x1FA00),
+        (0x300, 0x370),
+        (0, 0x110000),
     ];
     let (from, to) = RANGES[(round + random.below(2)) % RANGES.len()];
     let count = 1 + random.below(12);

@@ -57,11 +57,10 @@ pub(super) fn build(pattern: &str, drop: bool) -> Result<Stage, CompileError> {
 /// Refuses what regex-syntax reads otherwise than the library's engine, or what an
 /// automaton cannot say.
 fn check(part: &str, whole: &str) -> Result<(), CompileError> {
-    let refuse =
-        |why: &str| unsupported(format!("the split pattern {whole:?} ({why})"));
-    let parsed = ast::parse::Parser::new().parse(part).map_err(|error| {
-        refuse(&format!("look-around or other syntax: {}", error.kind()))
-    })?;
+    let refuse = |why: &str| unsupported(format!("the split pattern {whole:?} ({why})"));
+    let parsed = ast::parse::Parser::new()
+        .parse(part)
+        .map_err(|error| refuse(&format!("look-around or other syntax: {}", error.kind())))?;
     if has_stacked_repetition(&parsed) {
         // `a++` is possessive there and a repeated repetition here.
         return Err(refuse("possessive repetition"));

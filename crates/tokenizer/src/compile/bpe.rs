@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::file::{Merge, Model, Vocab};
-use super::{CompileError, unsupported};
 use super::pipeline::Pipeline;
+use super::{CompileError, unsupported};
 use crate::merge::{self, FAR_PAIR, NO_PAIR};
 use crate::table::{
     FLAG_CHARS, FLAG_CUT_EACH, FLAG_CUT_RUNS, FLAG_META_SPACE, FLAG_MONOTONE, FLAG_SPACE,
@@ -60,7 +60,9 @@ pub(super) fn build(model: &Model, pipeline: &Pipeline) -> Result<Bpe, CompileEr
                 .chars()
                 .flat_map(|c| match vocab.get(c.encode_utf8(&mut [0; 4])) {
                     Some(id) => vec![*id],
-                    None => c.encode_utf8(&mut [0; 4]).bytes().map(|b| bytes[usize::from(b)]).collect(),
+                    None => {
+                        c.encode_utf8(&mut [0; 4]).bytes().map(|b| bytes[usize::from(b)]).collect()
+                    }
                 })
                 .collect(),
             _ => text.iter().map(|byte| bytes[usize::from(*byte)]).collect(),
@@ -201,7 +203,9 @@ fn encode(symbols: &mut Vec<u32>, merges: &MergeMap) -> Option<(u32, u32, u32)> 
     let mut last = None;
     let rank = |left: u32, right: u32| merges.get(&(left, right)).map_or(u32::MAX, |m| m.0);
     let mut ranks: Vec<u32> = symbols.windows(2).map(|pair| rank(pair[0], pair[1])).collect();
-    while let Some((at, best)) = ranks.iter().copied().enumerate().min_by_key(|(at, rank)| (*rank, *at)) {
+    while let Some((at, best)) =
+        ranks.iter().copied().enumerate().min_by_key(|(at, rank)| (*rank, *at))
+    {
         if best == u32::MAX {
             break;
         }

@@ -10,8 +10,7 @@ use crate::table::{
 };
 
 /// The split of the library's ByteLevel pre-tokenizer, GPT-2's.
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 #[derive(Default)]
 pub(super) struct Pipeline {
@@ -83,7 +82,8 @@ fn normalizer(pipeline: &mut Pipeline, part: &Value) -> Result<(), CompileError>
                 pipeline.prepend = prepend.into();
             }
             "Replace" if !pipeline.has(FLAG_NFC) => {
-                let from = part.get("pattern").and_then(|p| p.get("String")).and_then(Value::as_str);
+                let from =
+                    part.get("pattern").and_then(|p| p.get("String")).and_then(Value::as_str);
                 let to = part.get("content").and_then(Value::as_str);
                 if (from, to) != (Some(" "), Some(SPACE)) {
                     return Err(refuse());
@@ -203,4 +203,3 @@ fn numeric(individual: bool) -> String {
     class.push_str(if individual { "]" } else { "]+" });
     class
 }
-

@@ -11,11 +11,10 @@ const ALIGN: usize = 64;
 
 pub(super) fn assemble(pipeline: &Pipeline, model: &Bpe, added: &Tries) -> Vec<u8> {
     let mut sections: Vec<&[u8]> = vec![&[]; SECTIONS];
-    let meta: Vec<u8> =
-        [pipeline.flags | model.flags, model.longest, pipeline.stages.len() as u32]
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect();
+    let meta: Vec<u8> = [pipeline.flags | model.flags, model.longest, pipeline.stages.len() as u32]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
     let word = if added.words { pages::of_class(r"\w") } else { Vec::new() };
     let nfc = if pipeline.has(FLAG_NFC) { pages::of_nfc() } else { Vec::new() };
     for (section, content) in [
