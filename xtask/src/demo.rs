@@ -29,8 +29,8 @@ pub(crate) struct Arguments {
     /// Folder of the model, with its tokenizer; a tiny one where absent
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// The vllm command for --engine vllm; the one on PATH where absent
-    #[arg(long, value_name = "PATH")]
+    /// The engine's command, vllm or trtllm-serve; the one on PATH where absent
+    #[arg(long, alias = "trtllm", value_name = "PATH")]
     vllm: Option<PathBuf>,
     /// Tokens in a KV block; 16, and 32 for vllm (its CPU build takes no other) and trtllm
     #[arg(long, value_name = "TOKENS")]
@@ -104,14 +104,14 @@ async fn show(arguments: &Arguments) -> Result<()> {
         workload.user_words = 60;
     }
     let round_robin = round_robin(arguments, &engines, &workload, folder.path()).await?;
-    let engines = engines.forget().await?;
+    let engines = engines.forget(folder.path()).await?;
 
     let options = gateway_options(arguments, &engines);
     let step = output::step("starting the indexer, and Envoy with the filter");
     let gateway = Gateway::start(&options, engines.all(), folder.path()).await?;
-    gateway.wait_deciding().await?;
+    let skipped = gateway.wait_deciding().await?;
+    gateway.envoy.wait_access_log(skipped).await?;
     step.done();
-    let skipped = gateway.envoy.access_log().len();
     let warmpath = measure("Warmpath", &workload, &gateway.envoy, &engines, skipped).await?;
 
     let report = Report::new(arguments.workers, round_robin, warmpath);

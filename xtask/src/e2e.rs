@@ -7,9 +7,9 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use warmpath_testbed::corpus::corpus;
 use warmpath_testbed::exact::{self, Exactness};
+use warmpath_testbed::servers::{self, Bases, Kind, ServerOptions};
 use warmpath_testbed::stack;
 use warmpath_testbed::stack::{Gateway, GatewayOptions, Stack, StackOptions, tiny_model};
-use warmpath_testbed::vllm::{self, VllmOptions};
 
 use crate::output;
 
@@ -25,12 +25,12 @@ pub(crate) struct Arguments {
     /// Folder of the model; a tiny one with random weights where absent
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// How many requests; all of the corpus where absent
+    /// How many requests; one round of every kind where absent
     #[arg(long, value_name = "N")]
     requests: Option<usize>,
     /// How many engines
-    #[arg(long, alias = "num-workers", default_value_t = 2)]
-    workers: usize,
+    #[arg(long, alias = "num-workers", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
     /// Print the figures as JSON at the end
     #[arg(long)]
     json: bool,
@@ -47,18 +47,18 @@ enum Engine {
 const MODEL: &str = "tiny";
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let mut cases = corpus(MODEL);
-    let most = arguments.requests.unwrap_or(cases.len());
-    if most > cases.len() {
-        bail!("the corpus has {} requests; --requests {most} is more", cases.len());
+    let mut cases = corpus(MODEL, 0);
+    if let Some(requests) = arguments.requests {
+        let more = (1..).flat_map(|round| corpus(MODEL, round));
+        cases.extend(more.take(requests.saturating_sub(cases.len())));
+        cases.truncate(requests);
     }
-    cases.truncate(most);
     let model = arguments.model.clone().unwrap_or_else(tiny_model);
     let progress = output::progress("requests", cases.len());
     let result = match arguments.engine {
         Engine::Sim => {
             let mut options = StackOptions::default();
-            options.sim.num_workers = arguments.workers;
+            options.sim.num_workers = usize::from(arguments.workers);
             options.sim.model_path.clone_from(&model);
             options.gateway.indexer.model_path = Some(model);
             let step = output::step("starting simulated engines, indexer and Envoy");
@@ -67,13 +67,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             exact::check(&stack.gateway, &stack::engines(&stack.fleet), &cases, progress).await
         }
         Engine::Vllm => {
-            let options = VllmOptions {
-                program: vllm::find(arguments.vllm.as_deref())?,
+            let options = ServerOptions {
+                kind: Kind::Vllm,
+                program: Kind::Vllm.find(arguments.vllm.as_deref())?,
                 model_path: model.clone(),
                 model: MODEL.to_owned(),
                 block_size: 32,
                 servers: arguments.workers,
-                extra: Vec::new(),
+                bases: Bases::free(arguments.workers)?,
             };
             let folder = TempDir::new().context("can not make a temporary folder")?;
             let mut gateway = GatewayOptions::new(MODEL, &model);
@@ -81,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             // First what can fail soon.
             gateway.bootstrap()?;
             let step = output::step(&format!("starting {} vLLM servers", options.servers));
-            let servers = vllm::start(&options, folder.path()).await?;
+            let servers = servers::start(&options, folder.path()).await?;
             step.done();
             let engines: Vec<_> = servers.iter().map(|server| server.engine.clone()).collect();
             let gateway = Gateway::start(&gateway, &engines, folder.path()).await?;

@@ -26,8 +26,11 @@ const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
 
 /// The requests, in the order in which they are to be sent one by one.
-pub fn corpus(model: &str) -> Vec<Case> {
-    let mut corpus = Corpus { model, cases: Vec::new(), random: StdRng::seed_from_u64(7) };
+///
+/// Another round has other texts in the same shapes.
+pub fn corpus(model: &str, round: u64) -> Vec<Case> {
+    let random = StdRng::seed_from_u64(7 + round);
+    let mut corpus = Corpus { model, cases: Vec::new(), random };
     corpus.conversations();
     corpus.scripts();
     corpus.parts();
@@ -283,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_corpus_is_varied_and_the_same_each_time() {
-        let (first, second) = (corpus("m"), corpus("m"));
+        let (first, second) = (corpus("m", 0), corpus("m", 0));
         assert!(first.len() >= 60, "{}", first.len());
         assert!(first.iter().zip(&second).all(|(a, b)| a.body == b.body));
     }

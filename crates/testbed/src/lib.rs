@@ -22,8 +22,9 @@ pub mod indexer;
 pub mod measure;
 pub mod ports;
 pub mod process;
+pub mod servers;
 pub mod stack;
-pub mod vllm;
+
 pub mod workload;
 
 pub use client::Client;

@@ -147,9 +147,11 @@ impl Gateway {
 
     /// Sends one-token requests until the filter decides in every Envoy worker
     /// thread: it has the manifest, the tokenizer and knows the block size.
-    pub async fn wait_deciding(&self) -> Result<()> {
+    /// Returns how many it took.
+    pub async fn wait_deciding(&self) -> Result<usize> {
         let end = Instant::now() + Duration::from_secs(60);
         let mut in_a_row = 0;
+        let mut sent = 0;
         let mut last = String::new();
         while in_a_row < 3 {
             if Instant::now() >= end {
@@ -158,6 +160,7 @@ impl Gateway {
             // A connection each, so that Envoy's worker threads take turns.
             let body = json!({"model": self.model, "prompt": "ready", "max_tokens": 1});
             let reply = self.client().completion(&body).await?;
+            sent += 1;
             let reason = reply.header("x-warmpath-reason");
             last = format!("{} {reason:?} {}", reply.status, reply.text);
             if reason.is_some_and(|reason| !reason.starts_with("fallback")) {
@@ -167,7 +170,7 @@ impl Gateway {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        Ok(())
+        Ok(sent)
     }
 }
 

@@ -8,7 +8,7 @@ use warmpath_testbed::stack::{Stack, StackOptions, engines};
 async fn is_exact(options: StackOptions) -> Result<()> {
     let stack = Stack::start(options).await?;
     let result =
-        exact::check(&stack.gateway, &engines(&stack.fleet), &corpus("tiny"), |_| ()).await;
+        exact::check(&stack.gateway, &engines(&stack.fleet), &corpus("tiny", 0), |_| ()).await;
     assert!(result.is_complete(), "{result:#?}");
     assert!(result.requests >= 60);
     assert!(result.cached_tokens > 0);

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use warmpath_simworker::{Fleet, Options};
 use warmpath_testbed::Client;
 use warmpath_testbed::indexer::Engine as Address;
+use warmpath_testbed::servers::{self, Bases, Server, ServerOptions};
 use warmpath_testbed::stack::{engines, tiny_model};
-use warmpath_testbed::vllm::{self, Vllm, VllmOptions};
 
 use super::{Arguments, Engine};
 
@@ -22,7 +22,7 @@ pub(super) struct Engines {
 
 enum Kind {
     Sim(Fleet, Box<Options>),
-    Vllm(#[expect(dead_code, reason = "the processes end when this is dropped")] Vec<Vllm>),
+    Real(Vec<Server>, Box<ServerOptions>),
 }
 
 impl Engines {
@@ -46,23 +46,11 @@ impl Engines {
                 let fleet = Fleet::start(options.clone()).await?;
                 (engines(&fleet), Kind::Sim(fleet, Box::new(options)))
             }
-            Engine::Vllm => {
-                let options = VllmOptions {
-                    program: vllm::find(arguments.vllm.as_deref())?,
-                    model_path: model_path.clone(),
-                    model: model.clone(),
-                    block_size,
-                    servers: usize::from(arguments.workers),
-                    extra: Vec::new(),
-                };
-                let servers = vllm::start(&options, folder).await?;
-                let addresses = servers.iter().map(|server| server.engine.clone()).collect();
-                (addresses, Kind::Vllm(servers))
+            Engine::Vllm | Engine::Trtllm => {
+                let options = real(arguments, &model_path, &model, block_size)?;
+                let servers = servers::start(&options, folder).await?;
+                (addresses(&servers), Kind::Real(servers, Box::new(options)))
             }
-            Engine::Trtllm => bail!(
-                "trtllm-serve needs a GPU for each worker; start it with: \
-                 docker compose --profile trtllm up --build"
-            ),
         };
         Ok(Self { addresses, model, model_path, block_size, kind })
     }
@@ -85,29 +73,67 @@ impl Engines {
     }
 
     /// Empties every cache, so that the second run starts like the first.
-    pub(super) async fn forget(self) -> Result<Self> {
-        let Kind::Sim(fleet, options) = self.kind else {
-            return self.reset().await;
-        };
-        fleet.shutdown().await;
-        let fleet = Fleet::start((*options).clone()).await?;
-        Ok(Self { kind: Kind::Sim(fleet, options), ..self })
-    }
-
-    async fn reset(self) -> Result<Self> {
-        for engine in &self.addresses {
-            let client = Client::new(&format!("http://{}", engine.http));
-            let empty = serde_json::json!({});
-            let reply = client.send("/reset_prefix_cache", &empty, &[]).await?;
-            if reply.status != 200 {
-                bail!("the engine did not empty its cache: {} {}", reply.status, reply.text);
+    pub(super) async fn forget(self, folder: &Path) -> Result<Self> {
+        let kind = match self.kind {
+            Kind::Sim(fleet, options) => {
+                fleet.shutdown().await;
+                Kind::Sim(Fleet::start((*options).clone()).await?, options)
             }
-            // It says so to the indexer only with its next step.
-            let prompt = serde_json::json!({"model": self.model, "prompt": "x", "max_tokens": 1});
-            client.completion(&prompt).await?;
-        }
-        Ok(self)
+            Kind::Real(servers, options) if options.kind == servers::Kind::Vllm => {
+                for engine in &self.addresses {
+                    reset(engine, &self.model).await?;
+                }
+                Kind::Real(servers, options)
+            }
+            // It has no way to be told.
+            Kind::Real(servers, options) => {
+                drop(servers);
+                Kind::Real(servers::start(&options, folder).await?, options)
+            }
+        };
+        Ok(Self { kind, ..self })
     }
+}
+
+async fn reset(engine: &Address, model: &str) -> Result<()> {
+    let client = Client::new(&format!("http://{}", engine.http));
+    let reply = client.send("/reset_prefix_cache", &serde_json::json!({}), &[]).await?;
+    if reply.status != 200 {
+        bail!("the engine did not empty its cache: {} {}", reply.status, reply.text);
+    }
+    // It says so to the indexer only with its next step.
+    let prompt = serde_json::json!({"model": model, "prompt": "x", "max_tokens": 1});
+    client.completion(&prompt).await?;
+    Ok(())
+}
+
+fn addresses(servers: &[Server]) -> Vec<Address> {
+    servers.iter().map(|server| server.engine.clone()).collect()
+}
+
+fn real(
+    arguments: &Arguments,
+    path: &Path,
+    model: &str,
+    block_size: usize,
+) -> Result<ServerOptions> {
+    let kind = match arguments.engine {
+        Engine::Trtllm => servers::Kind::Trtllm,
+        Engine::Vllm | Engine::Sim => servers::Kind::Vllm,
+    };
+    Ok(ServerOptions {
+        kind,
+        program: kind.find(arguments.vllm.as_deref())?,
+        model_path: path.to_owned(),
+        model: model.to_owned(),
+        block_size,
+        servers: arguments.workers,
+        bases: Bases {
+            http: arguments.base_http_port,
+            events: arguments.base_kv_events_port,
+            replay: arguments.base_replay_port,
+        },
+    })
 }
 
 /// Workers whose caches hold a fair part of the conversations, but not all:
