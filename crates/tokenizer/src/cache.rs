@@ -6,7 +6,7 @@
 
 use crate::vocab::Key;
 
-const ENTRIES: usize = 8192;
+const ENTRIES: usize = 4096;
 const IDS: usize = 6;
 
 #[derive(Copy, Clone, Debug, Default)]

@@ -10,6 +10,7 @@ mod bpe;
 mod file;
 mod pages;
 mod pipeline;
+mod pump;
 mod write;
 
 use crate::table::Table;

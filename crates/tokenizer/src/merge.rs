@@ -165,18 +165,19 @@ impl Window {
 
     /// Takes the symbols of up to 64 bytes; `id` says what a byte's symbol is.
     #[inline]
+    #[allow(clippy::indexing_slicing, reason = "every index is masked to the arrays' length")]
     pub(crate) fn fill_bytes(&mut self, merges: &Merges<'_>, text: &[u8], id: impl Fn(u8) -> u32) {
-        self.len = text.len().min(WINDOW);
-        for (to, byte) in self.symbols.iter_mut().zip(text) {
-            *to = id(*byte);
-        }
-        let ids = self.symbols.windows(2);
-        for (at, ((to, bytes), ids)) in
-            self.pairs.iter_mut().zip(text.windows(2)).zip(ids).enumerate()
-        {
-            if let ([a, b], [left, right]) = (bytes, ids) {
-                *to = pack(merges.byte_rank((*a, *b), (*left, *right)), at);
+        let mut before = (0, 0);
+        self.len = 0;
+        for (at, &byte) in text.iter().take(WINDOW).enumerate() {
+            let symbol = id(byte);
+            self.symbols[at & WINDOW_MASK] = symbol;
+            if at > 0 {
+                let rank = merges.byte_rank((before.0, byte), (before.1, symbol));
+                self.pairs[(at - 1) & WINDOW_MASK] = pack(rank, at - 1);
             }
+            before = (byte, symbol);
+            self.len = at + 1;
         }
     }
 

@@ -4,8 +4,9 @@
 //! first), and that an automaton over characters: two characters are of one class if
 //! no state tells them apart. A pattern of tens of alternatives and all of Unicode's
 //! letters comes down to some 30 states × 20 classes, which stay in the first-level
-//! cache. Words are loops: for each state a map of the ASCII bytes that lead back to it
-//! lets a run of letters go by without a step of the automaton per byte.
+//! cache. Words are loops: a state that ASCII letters lead back to has their run measured
+//! eight bytes at a time without a branch (which a word's end would mispredict), and
+//! other states' loops go by a map of the bytes that stay.
 //!
 //! The usual tail `|\s+(?!\S)|\s+` cannot be an automaton, but it means: a run of white
 //! space gives its last character back, unless the text ends there or it is the only
@@ -18,7 +19,10 @@
 use crate::charmap::{CharMap, char_start};
 
 /// A transition holds the next state's number in its low bits…
-pub(crate) const STATE: u16 = 0x0FFF;
+pub(crate) const STATE: u16 = 0x07FF;
+/// …which ASCII bytes lead from it to itself…
+pub(crate) const LOOP_SHIFT: u32 = 11;
+const LOOP: u16 = 7;
 /// …whether the pattern matches up to here…
 pub(crate) const MATCH: u16 = 0x4000;
 /// …or only its white-space tail does.
@@ -26,10 +30,28 @@ pub(crate) const TAIL: u16 = 0x8000;
 /// Words at the head of a stage: log2 of a row's length, flags, states. Then the states'
 /// loops, 256 bytes each, then their rows of transitions.
 pub(crate) const STAGE_HEADER: usize = 12;
+/// A state's loop: a range of bytes after setting the bits of a mask, by number; 0 is
+/// none, beyond the list is any set of bytes, looked up.
+pub(crate) const LOOPS: [(u8, u8, u8); 3] = [(0x20, b'a', b'z'), (0, b'a', b'z'), (0, b'A', b'Z')];
+/// Number of the loops that are looked up.
+#[cfg(feature = "compile")]
+pub(crate) const ANY_LOOP: u16 = LOOPS.len() as u16 + 1;
 /// State 0 is the dead one.
 pub(crate) const START: u16 = 1;
 /// What no match covers is dropped, not kept as a piece.
 pub(crate) const STAGE_DROP: u32 = 1;
+
+/// How many of a word's first bytes are in the range.
+#[inline(always)]
+fn head(word: u64, (set, from, to): (u8, u8, u8)) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let seven = (word | u64::from(set) * ONES) & !HIGH;
+    let from_on = seven + u64::from(0x80 - from) * ONES;
+    let beyond = seven + u64::from(0x7F - to) * ONES;
+    let outside = !(from_on & !beyond & !word) & HIGH;
+    outside.trailing_zeros() as usize / 8
+}
 
 #[inline(always)]
 fn stay(stays: &[u8; 256], byte: u8) -> bool {
@@ -81,9 +103,9 @@ impl<'t> Splitter<'t> {
             }
             at += width;
             state = usize::from(step & STATE);
-            if let (Some(stays), Some(rest)) = (self.loops.get(state), text.get(at..end)) {
-                let run = rest.iter().take_while(|byte| stay(stays, **byte));
-                at += run.count();
+            let kind = step >> LOOP_SHIFT & LOOP;
+            if kind != 0 {
+                at += self.run(kind, state, text.get(at..end).unwrap_or_default());
             }
             if step & (MATCH | TAIL) != 0 {
                 last = at;
@@ -97,6 +119,25 @@ impl<'t> Splitter<'t> {
             }
         }
         last.min(end)
+    }
+
+    /// How many bytes at the head of `rest` lead from the state to itself.
+    #[inline(always)]
+    fn run(&self, kind: u16, state: usize, rest: &[u8]) -> usize {
+        let Some(range) = LOOPS.get(usize::from(kind - 1)) else {
+            let Some(stays) = self.loops.get(state) else { return 0 };
+            return rest.iter().take_while(|byte| stay(stays, **byte)).count();
+        };
+        let (words, tail) = rest.as_chunks::<8>();
+        for (i, word) in words.iter().enumerate() {
+            let run = head(u64::from_le_bytes(*word), *range);
+            if run < 8 {
+                return 8 * i + run;
+            }
+        }
+        let (set, from, to) = *range;
+        let stay = |byte: &&u8| (from..=to).contains(&(**byte | set));
+        8 * words.len() + tail.iter().take_while(stay).count()
     }
 
     /// Calls `piece` for each piece of `text[start..end]`, in order.

@@ -62,6 +62,13 @@ fn split_patterns_that_are_not_regular_are_refused() {
 }
 
 #[test]
+fn a_split_pattern_of_quadratic_time_is_refused() {
+    for pattern in [r"a*b|a", r"(ab)*c|[ab]", r"x[a-z ]*!|."] {
+        refuses(&with_splits(&[split(pattern)]), "once per character");
+    }
+}
+
+#[test]
 fn a_merge_of_what_is_no_token_is_inconsistent() {
     let mut json = tiny();
     json["model"]["merges"].as_array_mut().expect("a list").push(json!(["nope", "never"]));

@@ -15,7 +15,7 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::ast;
 
 use super::{CompileError, pages, unsupported};
-use crate::split::{MATCH, STAGE_DROP, STATE, TAIL};
+use crate::split::{ANY_LOOP, LOOP_SHIFT, LOOPS, MATCH, STAGE_DROP, STATE, TAIL};
 
 /// The tail that split patterns share and that is not regular.
 const LOOKAHEAD: &str = r"|\s+(?!\S)|\s+";
@@ -51,7 +51,11 @@ pub(super) fn build(pattern: &str, drop: bool) -> Result<Stage, CompileError> {
         .build_many(&patterns)
         .map_err(|error| refuse(&error))?;
     let characters = Characters::walk(&dfa).map_err(|error| refuse(&error))?;
-    characters.reduce().write(drop).map_err(|error| refuse(&error))
+    let classes = characters.reduce();
+    if classes.is_quadratic() {
+        return Err(refuse(&"it may read long runs once per character"));
+    }
+    classes.write(drop).map_err(|error| refuse(&error))
 }
 
 /// Refuses what regex-syntax reads otherwise than the library's engine, or what an
@@ -283,12 +287,14 @@ impl Characters {
     }
 }
 
-struct Classes {
+/// The reduced automaton; state 0 is dead, state 1 the start.
+pub(super) struct Classes {
     /// Class of each code point.
     of: Vec<u16>,
     /// By class, then state: the successor.
-    columns: Vec<Vec<u32>>,
-    accepts: Vec<u8>,
+    pub(super) columns: Vec<Vec<u32>>,
+    /// 0 no match, 1 the pattern, 2 the tail.
+    pub(super) accepts: Vec<u8>,
 }
 
 impl Classes {
@@ -303,26 +309,45 @@ impl Classes {
         for word in [shift, flags, states as u32] {
             transitions.extend(word.to_le_bytes());
         }
-        for state in 0..states {
-            for byte in 0..256usize {
-                let stays = byte < 128 && state != 0 && {
-                    let column = &self.columns[usize::from(self.of[byte])];
-                    column[state] as usize == state
-                };
-                transitions.push(u8::from(stays));
-            }
-        }
+        let stays: Vec<[u8; 256]> = (0..states).map(|state| self.stays(state)).collect();
+        transitions.extend(stays.as_flattened());
         for state in 0..states {
             for class in 0..1usize << shift {
-                let to = self.columns.get(class).map_or(0, |column| column[state]);
-                let accepts = match self.accepts[to as usize] {
+                let to = self.columns.get(class).map_or(0, |column| column[state]) as usize;
+                let accepts = match self.accepts[to] {
                     0 => 0,
                     1 => MATCH,
                     _ => TAIL,
                 };
-                transitions.extend((to as u16 | accepts).to_le_bytes());
+                let step = to as u16 | loop_kind(&stays[to]) << LOOP_SHIFT | accepts;
+                transitions.extend(step.to_le_bytes());
             }
         }
         Ok(Stage { classes: pages::write(|code| self.of[code as usize] as u8), transitions })
     }
+}
+
+impl Classes {
+    /// The ASCII bytes that lead from a state to itself.
+    fn stays(&self, state: usize) -> [u8; 256] {
+        let mut stays = [0; 256];
+        for (byte, stay) in stays.iter_mut().enumerate().take(128) {
+            let column = &self.columns[usize::from(self.of[byte])];
+            *stay = u8::from(state != 0 && column[state] as usize == state);
+        }
+        stays
+    }
+}
+
+fn loop_kind(stays: &[u8; 256]) -> u16 {
+    if stays.iter().all(|stay| *stay == 0) {
+        return 0;
+    }
+    let is = |(set, from, to): &(u8, u8, u8)| {
+        (0..=255u8).all(|byte| {
+            let inside = byte.is_ascii() && (*from..=*to).contains(&(byte | set));
+            inside == (stays[usize::from(byte)] != 0)
+        })
+    };
+    LOOPS.iter().position(is).map_or(ANY_LOOP, |place| place as u16 + 1)
 }
