@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
     /// How many workers
     #[arg(long, alias = "num-workers", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
-    /// Folder of the model, with its tokenizer; a tiny one where absent
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the model, with its tokenizer; for simulated engines any name; a tiny one where absent
+    #[arg(long, value_name = "DIR|NAME")]
     model: Option<PathBuf>,
     /// The engine's command, vllm or trtllm-serve; the one on PATH where absent
     #[arg(long, alias = "trtllm", value_name = "PATH")]

@@ -10,5 +10,6 @@ mod exactness;
 mod failures;
 mod manifests;
 mod routing;
+mod seeds;
 mod steering;
 mod support;

@@ -27,15 +27,7 @@ enum Kind {
 
 impl Engines {
     pub(super) async fn start(arguments: &Arguments, folder: &Path) -> Result<Self> {
-        let model_path = arguments.model.clone().unwrap_or_else(tiny_model);
-        if !model_path.join("tokenizer.json").is_file() {
-            bail!(
-                "{} holds no tokenizer.json; --model takes the folder of a model",
-                model_path.display()
-            );
-        }
-        let name = model_path.file_name().context("--model names no folder")?;
-        let model = name.to_string_lossy().into_owned();
+        let (model_path, model) = model(arguments)?;
         let block_size = arguments.block_size.unwrap_or(match arguments.engine {
             Engine::Sim => 16,
             Engine::Vllm | Engine::Trtllm => 32,
@@ -134,6 +126,21 @@ fn real(
             replay: arguments.base_replay_port,
         },
     })
+}
+
+/// The model's folder and the name to serve it under.
+fn model(arguments: &Arguments) -> Result<(PathBuf, String)> {
+    let given = arguments.model.clone().unwrap_or_else(tiny_model);
+    if given.join("tokenizer.json").is_file() {
+        let name = given.file_name().context("--model names no folder")?;
+        let name = name.to_string_lossy().into_owned();
+        return Ok((given, name));
+    }
+    // Simulated engines have no weights: any name will do for them.
+    if arguments.engine == Engine::Sim && !given.exists() {
+        return Ok((tiny_model(), given.to_string_lossy().into_owned()));
+    }
+    bail!("{} holds no tokenizer.json; --model takes the folder of a model", given.display())
 }
 
 /// Workers whose caches hold a fair part of the conversations, but not all:
