@@ -83,6 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             && run("simulated engine", &mut || build::simworker().map(drop));
         if ready {
             run("tests", &mut tests);
+            run("end to end", &mut end_to_end);
             run("documentation examples", &mut || {
                 build::succeed(
                     build::cargo().args(["test", "--workspace", "--doc", "--quiet"]),
@@ -119,6 +120,7 @@ fn deny() -> Result<()> {
     build::succeed(build::cargo().args(arguments), "cargo deny")
 }
 
+/// Everything but the end-to-end tests.
 fn tests() -> Result<()> {
     let mut command = build::cargo();
     if has("nextest") {
@@ -126,7 +128,13 @@ fn tests() -> Result<()> {
     } else {
         command.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
     }
-    build::succeed(&mut command, "tests")
+    build::succeed(command.args(["--exclude", "warmpath-tests"]), "tests")
+}
+
+/// In one process, which asks cargo once for what the stacks are made of;
+/// nextest would ask for each test.
+fn end_to_end() -> Result<()> {
+    build::succeed(build::cargo().args(["test", "--workspace", "--test", "e2e"]), "end to end")
 }
 
 /// Whether cargo has this subcommand.

@@ -106,11 +106,6 @@ impl Indexer {
         self.process.wait_ready(START_LIMIT, ready).await
     }
 
-    /// What it logged so far.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
     /// GET of an API path.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.client.get(format!("http://{}{path}", self.api)).send().await?;
@@ -127,15 +122,6 @@ impl Indexer {
     /// The recorded decision for a request.
     pub async fn decision(&self, request_id: &str) -> Result<Value> {
         self.get(&format!("/v1/decisions/{request_id}")).await
-    }
-
-    /// Its metrics: name with labels → value.
-    pub async fn metrics(&self) -> Result<Vec<(String, f64)>> {
-        let url = format!("http://{}/metrics", self.admin);
-        let text = self.client.get(url).send().await?.error_for_status()?.text().await?;
-        Ok(crate::measure::prometheus(&text)
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect())
     }
 }
 

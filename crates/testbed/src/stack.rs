@@ -172,9 +172,7 @@ impl Gateway {
         }
         Ok(sent)
     }
-}
 
-impl Gateway {
     /// Waits until `vms` VMs of the filter have the model's tokenizer.
     pub async fn wait_loaded(&self, vms: u32) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);

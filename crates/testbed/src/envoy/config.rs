@@ -150,16 +150,6 @@ impl Config {
         Ok(self)
     }
 
-    /// The route's retry policies are removed: each request is tried once.
-    pub fn without_retries(&mut self) -> Result<&mut Self> {
-        let routes = pointer(self.manager()?, "/route_config/virtual_hosts/0/routes")?;
-        for route in routes.as_array_mut().context("no routes")? {
-            let route = route["route"].as_object_mut().context("a route without an action")?;
-            route.remove("retry_policy");
-        }
-        Ok(self)
-    }
-
     /// One cluster by name, to edit.
     pub fn cluster(&mut self, name: &str) -> Result<&mut Value> {
         let found = self.clusters()?.iter_mut().find(|cluster| cluster["name"] == name);
