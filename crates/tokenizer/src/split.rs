@@ -46,7 +46,7 @@ pub(crate) const STAGE_DROP: u32 = 1;
 fn head(word: u64, (set, from, to): (u8, u8, u8)) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;
-    let seven = (word | u64::from(set) * ONES) & !HIGH;
+    let seven = (word | (u64::from(set) * ONES)) & !HIGH;
     let from_on = seven + u64::from(0x80 - from) * ONES;
     let beyond = seven + u64::from(0x7F - to) * ONES;
     let outside = !(from_on & !beyond & !word) & HIGH;
