@@ -4,8 +4,7 @@
 //! normalizer; added tokens in the normalized text; between those the pre-tokenizer's
 //! stages, and the model on each piece.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Cache;
 use crate::long::Long;
@@ -17,8 +16,8 @@ use crate::table::{
 };
 use crate::vocab::{KEY, Key, SHORT};
 
-/// Working memory of an encoding, to be reused; of one table only. About 400 KB, plus a
-/// few times the longest piece of text.
+/// Working memory of an encoding, to be reused, with one table only: it remembers that
+/// table's ids. About 230 KB, plus a few times the longest piece of text.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     cache: Cache,
@@ -28,41 +27,38 @@ pub struct Scratch {
     long: Long,
 }
 
-/// A table with its working memory, for one thread. See [`Table::encode`] for sharing a
-/// table between threads.
-#[derive(Clone, Debug)]
+/// A table with working memory for as many threads as use it at a time.
+///
+/// [`Table::encode`] is for callers that keep their own [`Scratch`].
+#[derive(Debug)]
 pub struct Encoder {
     table: Arc<Table>,
-    scratch: RefCell<Scratch>,
+    idle: Mutex<Vec<Scratch>>,
 }
 
 impl Encoder {
     /// An encoder on `table`.
     #[must_use]
     pub fn new(table: impl Into<Arc<Table>>) -> Self {
-        Encoder { table: table.into(), scratch: RefCell::default() }
+        Encoder { table: table.into(), idle: Mutex::default() }
     }
 
     /// Appends the ids of `text`: special tokens in it are recognised, none is added.
     pub fn encode(&self, text: &str, ids: &mut Vec<u32>) {
-        match self.scratch.try_borrow_mut() {
-            Ok(mut scratch) => self.table.encode(&mut scratch, text, ids),
-            // Cannot happen (no call leaves this one), and must not end the VM if it does.
-            Err(_) => self.table.encode(&mut Scratch::default(), text, ids),
-        }
+        let mut scratch = self.idle().pop().unwrap_or_default();
+        self.table.encode(&mut scratch, text, ids);
+        self.idle().push(scratch);
+    }
+
+    /// Held for a push or a pop only; a list of scratch cannot be left half changed.
+    fn idle(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The table that it runs on.
     #[must_use]
     pub fn table(&self) -> &Arc<Table> {
         &self.table
-    }
-}
-
-impl Scratch {
-    /// Makes it usable with another table.
-    pub fn clear(&mut self) {
-        self.cache.clear();
     }
 }
 
