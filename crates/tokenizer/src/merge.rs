@@ -27,6 +27,8 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) const WINDOW: usize = 64;
 const WINDOW_MASK: usize = WINDOW - 1;
 const WINDOW_BITS: u32 = 6;
+/// Pairs whose least is kept, so that a merge looks at a few groups and not at all pairs.
+const GROUP: usize = 8;
 
 pub(crate) fn pair(left: u32, right: u32) -> u64 {
     u64::from(left) | u64::from(right) << BITS
@@ -117,7 +119,7 @@ impl<'t> Merges<'t> {
 }
 
 /// Up to 64 symbols being merged: arrays of fixed size, so that masked indexes need no
-/// checks, and the next merge is the minimum of a few words, which vectorises.
+/// checks, and the next merge is the minimum of a few groups' minima, which vectorise.
 ///
 /// Rejected for short pieces: a heap (allocation and pointer chasing beat a scan of so
 /// few words only beyond some hundred symbols).
@@ -188,16 +190,20 @@ impl Window {
         if len == 0 {
             return;
         }
-        let (symbols, pairs) = (&mut self.symbols, &mut self.pairs);
-        let (next, previous) = (&mut self.next, &mut self.previous);
+        let Window { symbols, pairs, next, previous, .. } = self;
         for at in 0..len {
             next[at] = at as u8 + 1;
             previous[at] = at.wrapping_sub(1) as u8;
         }
         next[len - 1] = WINDOW as u8;
-        pairs[len - 1] = NONE;
+        let groups = len.div_ceil(GROUP);
+        pairs[len - 1..groups * GROUP].fill(NONE);
+        let mut least = [NONE; WINDOW / GROUP];
+        for (group, least) in least.iter_mut().enumerate().take(groups) {
+            *least = least_of(pairs, group);
+        }
         for _ in 0..len {
-            let best = pairs[..len].iter().fold(NONE, |best, pair| best.min(*pair));
+            let best = least.iter().fold(NONE, |best, pair| best.min(*pair));
             if best == NONE {
                 break;
             }
@@ -218,7 +224,14 @@ impl Window {
             if before < len {
                 let left = symbols[before & WINDOW_MASK];
                 pairs[before & WINDOW_MASK] = pack(merges.rank(left, merged), before);
+                if before / GROUP != at / GROUP {
+                    least[before / GROUP % least.len()] = least_of(pairs, before / GROUP);
+                }
             }
+            if dead / GROUP != at / GROUP {
+                least[dead / GROUP] = least_of(pairs, dead / GROUP);
+            }
+            least[at / GROUP] = least_of(pairs, at / GROUP);
         }
         let mut at = 0;
         for _ in 0..len {
@@ -229,4 +242,11 @@ impl Window {
             }
         }
     }
+}
+
+/// The least of a group of eight pairs.
+#[inline(always)]
+fn least_of(pairs: &[u32; WINDOW], group: usize) -> u32 {
+    let groups = pairs.as_chunks::<GROUP>().0;
+    groups.get(group).map_or(NONE, |group| group.iter().fold(NONE, |a, b| a.min(*b)))
 }
