@@ -196,8 +196,7 @@ impl Models {
                     .map_err(|error| format!("table: {error}")),
             };
         };
-        let table = TableEncoder::from_bytes(&bytes).map_err(|error| format!("table: {error}"))?;
-        drop(bytes);
+        let table = TableEncoder::from_bytes(bytes).map_err(|error| format!("table: {error}"))?;
         let table = Arc::new(table);
         self.tables.insert(files.table.sha256.clone(), Arc::downgrade(&table));
         model(spec, table)

@@ -42,9 +42,9 @@ pub fn run(
         }
         Engine::Table => {
             let table = folder.table()?;
-            let encoder = TableEncoder::from_bytes(&table)?;
+            let encoder = TableEncoder::from_bytes(table.clone())?;
             let model =
-                Model::new(folder.spec.clone(), Box::new(TableEncoder::from_bytes(&table)?))?;
+                Model::new(folder.spec.clone(), Box::new(TableEncoder::from_bytes(table)?))?;
             answer(&model, &encoder, input, output)
         }
     }

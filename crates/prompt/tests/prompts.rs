@@ -88,5 +88,5 @@ fn the_library_makes_the_engines_ids() {
 fn the_table_makes_the_engines_ids() {
     // All templates share one tokenizer.
     let table = folder(None).table().unwrap();
-    check(|_| Box::new(warmpath_prompt::TableEncoder::from_bytes(&table).unwrap()));
+    check(|_| Box::new(warmpath_prompt::TableEncoder::from_bytes(table.clone()).unwrap()));
 }

@@ -35,7 +35,7 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
 static ENCODERS: LazyLock<(LibraryEncoder, TableEncoder)> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/tiny");
     let folder = ModelFolder::load(&path).unwrap();
-    (folder.encoder(), TableEncoder::from_bytes(&folder.table().unwrap()).unwrap())
+    (folder.encoder(), TableEncoder::from_bytes(folder.table().unwrap()).unwrap())
 });
 
 /// Text of all kinds: any characters, marks on letters, runs, special tokens.
