@@ -29,7 +29,13 @@ and easy to audit; a compressed tree with concurrent writers can take its place
 without a change to this interface.
 */
 
+mod cover;
+mod find;
+mod held;
 mod index;
+mod node;
+mod run;
+mod table;
 mod tree;
 
 pub use index::Index;
@@ -94,6 +100,27 @@ pub enum Removed {
     Copy,
     /// The holder had no block of this name.
     Unknown,
+}
+
+/// What became of the blocks of one removal; the three add up to what it named.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Dropped {
+    /// Last copies.
+    pub last: usize,
+    /// Copies of which the holder has more.
+    pub copies: usize,
+    /// Names that the holder did not know.
+    pub unknown: usize,
+}
+
+impl Dropped {
+    fn count(&mut self, removed: Removed) {
+        *match removed {
+            Removed::Last => &mut self.last,
+            Removed::Copy => &mut self.copies,
+            Removed::Unknown => &mut self.unknown,
+        } += 1;
+    }
 }
 
 /// One holder of leading blocks of a prompt.
