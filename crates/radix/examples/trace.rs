@@ -109,6 +109,10 @@ fn apply(index: &Index, step: &Step) {
     }
 }
 
+fn nanoseconds(time: Duration, blocks: usize) -> f64 {
+    time.as_nanos() as f64 / blocks as f64
+}
+
 fn percentile(sorted: &[u64], per_mille: usize) -> f64 {
     let at = (sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(0.0, |&nanoseconds| nanoseconds as f64 / 1000.0)
@@ -142,6 +146,7 @@ fn main() -> std::io::Result<()> {
     let (mut times, mut queried, mut matched) = (Vec::new(), 0_usize, 0_usize);
     let (mut stored, mut removed) = (0_usize, 0_usize);
     let (mut storing, mut removing) = (Duration::ZERO, Duration::ZERO);
+    let mut per_block = [Vec::new(), Vec::new()];
     let (mut heap, mut last) = (0_isize, Vec::new());
     for (number, batch) in requests.chunks(BATCH).enumerate() {
         let steps: Vec<Step> = batch
@@ -167,8 +172,15 @@ fn main() -> std::io::Result<()> {
             if !step.removed.is_empty() {
                 index.remove_many(step.holder, &step.removed);
             }
-            removing += between.elapsed();
-            storing += between - start;
+            let (store, remove) = (between - start, between.elapsed());
+            removing += remove;
+            storing += store;
+            let work = [(store, step.stored.len()), (remove, step.removed.len())];
+            for (times, (time, blocks)) in per_block.iter_mut().zip(work) {
+                if blocks > 0 {
+                    times.push(nanoseconds(time, blocks) as u64);
+                }
+            }
             stored += step.stored.len();
             removed += step.removed.len();
         }
@@ -179,7 +191,7 @@ fn main() -> std::io::Result<()> {
     let stats = index.stats();
     let asking: u64 = times.iter().sum();
     times.sort_unstable();
-    let nanoseconds = |time: Duration, blocks: usize| time.as_nanos() as f64 / blocks as f64;
+    per_block.iter_mut().for_each(|times| times.sort_unstable());
     println!("{} requests, {queried} blocks queried, {matched} matched", requests.len());
     println!("{stats:?}");
     println!(
@@ -187,6 +199,11 @@ fn main() -> std::io::Result<()> {
         nanoseconds(storing, stored),
         nanoseconds(removing, removed),
         nanoseconds(storing, stored) + nanoseconds(removing, removed)
+    );
+    println!(
+        "median request: store {:.0} ns/block, remove {:.0} ns/block",
+        percentile(&per_block[0], 500) * 1000.0,
+        percentile(&per_block[1], 500) * 1000.0
     );
     println!(
         "find_matches p50 {:.2} us, p99 {:.2} us, {:.2} ns/queried block, {:.2} ns/matched block",

@@ -71,12 +71,15 @@ impl Held {
         if blocks.is_empty() {
             return Ok(stored);
         }
-        self.touch(blocks.iter().map(|block| &block.engine));
         let mut puts = std::mem::take(&mut self.puts);
         tree.write().store(holder, above, seed, blocks, &mut puts);
         // Old bindings go last: a later block of this chain may lie where one was.
         let mut loose = Vec::new();
-        for (block, put) in blocks.iter().zip(&puts) {
+        for (number, (block, put)) in blocks.iter().zip(&puts).enumerate() {
+            if number % TOGETHER == 0 {
+                let ahead = blocks[number..].iter().take(TOGETHER);
+                self.touch(ahead.map(|block| &block.engine));
+            }
             let before = self.bind(block.engine, put.place);
             if before == Some(put.place) {
                 self.odd.entry(block.engine).or_default().copies += 1;
@@ -170,6 +173,9 @@ impl Held {
         tree: &Tree,
         found: &mut HashMap<(NodeId, Holder), u32>,
     ) -> Result<(), String> {
+        if !self.integers.audit() || !self.digests.audit() {
+            return Err(format!("the tables of {holder:?} do not find what they have"));
+        }
         let mut names: HashMap<Place, u32> = HashMap::new();
         for place in self.places() {
             *names.entry(place).or_default() += 1;

@@ -2,6 +2,7 @@
 
 mod histories;
 mod naive;
+mod table;
 mod threads;
 
 use super::*;
