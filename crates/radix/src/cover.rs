@@ -4,6 +4,8 @@
 //! number of leading blocks. What lies behind a hole is a bitmap that exists only
 //! while there is one.
 
+use std::ops::Range;
+
 use crate::Holder;
 
 /// The blocks of a node that a holder has; offsets count from the node's start.
@@ -78,14 +80,22 @@ impl Cover {
         (0..self.lead).chain(behind.filter(|&at| self.has(at)))
     }
 
-    /// Adds the block at `at`; whether it was there.
-    pub(crate) fn set(&mut self, at: u32) -> bool {
+    /// Adds these blocks.
+    pub(crate) fn set_range(&mut self, range: Range<u32>) {
+        if range.start <= self.lead && self.rest.is_none() {
+            self.lead = self.lead.max(range.end);
+        } else {
+            range.for_each(|at| self.set(at));
+        }
+    }
+
+    fn set(&mut self, at: u32) {
         if self.has(at) {
-            return true;
+            return;
         }
         if at > self.lead {
             self.rest.get_or_insert_default().set(at);
-            return false;
+            return;
         }
         self.lead += 1;
         if let Some(mut rest) = self.rest.take() {
@@ -95,7 +105,6 @@ impl Cover {
             }
             self.keep(rest);
         }
-        false
     }
 
     /// Takes the block at `at` away.
@@ -133,9 +142,7 @@ impl Cover {
         if self.lead == at && tail.rest.is_none() {
             self.lead += tail.lead;
         } else {
-            tail.held().for_each(|held| {
-                self.set(at + held);
-            });
+            tail.held().for_each(|held| self.set(at + held));
         }
     }
 

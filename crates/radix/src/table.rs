@@ -3,17 +3,18 @@
 //!
 //! Most of the index's memory and most of a write's time are here. A slot is the key
 //! and four bytes, and five of them with a counter are one cache line for integer
-//! hashes: a search reads one line, nearly always, and compares without branching.
-//! The counter says how many keys found the bucket full and went on to the next, so
-//! that a search knows when to stop and a removal leaves neither tombstones nor
-//! slots to move. The table grows by a quarter where others double, and is then
-//! still two thirds full.
+//! hashes: a search reads one line, mostly, and compares without branching. The
+//! counter says how many keys found the bucket full and went on, so that a search
+//! knows where to stop. A removal calls one of them back, and so the table is after
+//! weeks of churn what a fresh one would be. It grows by a quarter where others
+//! double, and is then still six tenths full.
 //!
-//! Rejected: packed slots with linear probing and moving back on removal (the moving
-//! was half the cost of a removal); a general hash map (one more byte a slot, a load
-//! of 44 % after each doubling); folding digests to eight bytes (two that fold alike
-//! would be one block, and telling them apart costs more than the digests of the few
-//! fleets that use them).
+//! Rejected: buckets without calling back (after a few turnovers of the cache a
+//! search at the same load reads ten buckets where it read two); single slots with
+//! linear probing (moving them back was half the cost of a removal); a general hash
+//! map (one more byte a slot, a load of 44 % after each doubling); folding digests to
+//! eight bytes (two that fold alike would be one block, and telling them apart costs
+//! more than the digests of the few fleets that use them).
 
 use std::hash::{BuildHasher, Hash};
 
@@ -76,18 +77,17 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<Place> {
-        let (home, step, slot) = self.find(key)?;
-        Some(self.buckets[self.step(home, step)].places[slot])
+        let (bucket, slot) = self.find(key)?;
+        Some(self.buckets[bucket].places[slot])
     }
 
     /// Binds `key` to `place`; what it was bound to.
     pub(crate) fn insert(&mut self, key: K, place: Place) -> Option<Place> {
-        if (self.used + 1) * 5 > self.buckets.len() * SLOTS * 4 {
-            self.resize(self.buckets.len() + self.buckets.len() / 4);
+        if (self.used + 1) * 4 > self.buckets.len() * SLOTS * 3 {
+            self.resize(self.buckets.len() + self.buckets.len() / 4 + 1);
         }
         let home = self.home(&key);
-        if let Some((step, slot)) = self.find_from(home, &key) {
-            let bucket = self.step(home, step);
+        if let Some((bucket, slot)) = self.find_from(home, &key) {
             return Some(std::mem::replace(&mut self.buckets[bucket].places[slot], place));
         }
         self.add(home, key, place);
@@ -95,31 +95,24 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<Place> {
-        let (home, step, slot) = self.find(key)?;
-        let bucket = self.step(home, step);
+        let (bucket, slot) = self.find(key)?;
         let place = std::mem::replace(&mut self.buckets[bucket].places[slot], NOWHERE);
-        for step in 0..step {
-            let passed = self.step(home, step);
-            self.buckets[passed].passed -= 1;
-        }
+        self.unpass(self.home(key), bucket);
         self.used -= 1;
         if self.used == 0 {
             self.buckets = Box::default();
         } else if self.used * 3 < self.buckets.len() {
-            self.resize(self.used * 3 / 2 / SLOTS);
+            self.resize(self.used * 2 / SLOTS + 1);
+        } else {
+            self.refill(bucket, slot);
         }
         Some(place)
     }
 
-    /// Reads the two buckets where the search for `key` will begin. Reads of many
-    /// keys in a row overlap in the memory system; the searches after them then do
-    /// not wait.
+    /// Reads the bucket where the search for `key` will begin. Reads of many keys in
+    /// a row overlap in the memory system; the searches after them then do not wait.
     pub(crate) fn touch(&self, key: &K) -> Place {
-        if self.buckets.is_empty() {
-            return NOWHERE;
-        }
-        let home = self.home(key);
-        self.buckets[home].passed ^ self.buckets[home ^ 1].passed
+        if self.buckets.is_empty() { NOWHERE } else { self.buckets[self.home(key)].passed }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, Place)> {
@@ -131,40 +124,41 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
     pub(crate) fn audit(&self) -> bool {
         let mut passed = vec![0; self.buckets.len()];
         for (key, _) in self.iter() {
-            let Some((home, steps, _)) = self.find(&key) else { return false };
-            (0..steps).for_each(|step| passed[self.step(home, step)] += 1);
+            let Some((bucket, _)) = self.find(&key) else { return false };
+            let mut at = self.home(&key);
+            while at != bucket {
+                passed[at] += 1;
+                at = self.next(at);
+            }
         }
         self.iter().count() == self.used
-            && self.buckets.iter().zip(passed).all(|(bucket, passed)| bucket.passed == passed)
+            && self.buckets.iter().zip(passed).all(|(bucket, passed)| {
+                bucket.passed == passed && (passed == 0 || bucket.vacancy().is_none())
+            })
     }
 
-    /// The home of a key, how many steps from there it is, and its slot.
-    fn find(&self, key: &K) -> Option<(usize, usize, usize)> {
-        if self.buckets.is_empty() {
-            return None;
-        }
-        let home = self.home(key);
-        self.find_from(home, key).map(|(step, slot)| (home, step, slot))
+    fn find(&self, key: &K) -> Option<(usize, usize)> {
+        if self.buckets.is_empty() { None } else { self.find_from(self.home(key), key) }
     }
 
-    #[inline]
     fn find_from(&self, home: usize, key: &K) -> Option<(usize, usize)> {
-        for step in 0..self.buckets.len() {
-            let bucket = &self.buckets[self.step(home, step)];
+        let mut at = home;
+        loop {
+            let bucket = &self.buckets[at];
             if let Some(slot) = bucket.position(key) {
-                return Some((step, slot));
+                return Some((at, slot));
             }
             if bucket.passed == 0 {
-                break;
+                return None;
             }
+            at = self.next(at);
         }
-        None
     }
 
     /// Adds a key that is not there. There is always a free slot.
     fn add(&mut self, home: usize, key: K, place: Place) {
-        for step in 0..self.buckets.len() {
-            let at = self.step(home, step);
+        let mut at = home;
+        loop {
             let bucket = &mut self.buckets[at];
             if let Some(slot) = bucket.vacancy() {
                 (bucket.keys[slot], bucket.places[slot]) = (key, place);
@@ -172,6 +166,43 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
                 return;
             }
             bucket.passed += 1;
+            at = self.next(at);
+        }
+    }
+
+    /// Fills a slot that became free with a key that had to pass it, and then the
+    /// slot of that one, until nobody passed.
+    fn refill(&mut self, mut hole: usize, mut slot: usize) {
+        while self.buckets[hole].passed > 0 {
+            let mut at = hole;
+            let passer = loop {
+                at = self.next(at);
+                let bucket = &self.buckets[at];
+                let passed = |&slot: &usize| {
+                    bucket.places[slot] != NOWHERE
+                        && self.distance(self.home(&bucket.keys[slot]), at)
+                            >= self.distance(hole, at)
+                };
+                if let Some(slot) = (0..SLOTS).find(passed) {
+                    break slot;
+                }
+            };
+            let from = &mut self.buckets[at];
+            let (key, place) = (from.keys[passer], from.places[passer]);
+            from.places[passer] = NOWHERE;
+            let to = &mut self.buckets[hole];
+            (to.keys[slot], to.places[slot]) = (key, place);
+            self.unpass(hole, at);
+            (hole, slot) = (at, passer);
+        }
+    }
+
+    /// Takes back that a key passed the buckets from `start` to before `end`.
+    fn unpass(&mut self, start: usize, end: usize) {
+        let mut at = start;
+        while at != end {
+            self.buckets[at].passed -= 1;
+            at = self.next(at);
         }
     }
 
@@ -180,17 +211,16 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
         ((u128::from(self.hasher.hash_one(key)) * self.buckets.len() as u128) >> 64) as usize
     }
 
-    /// The way from home: first the other bucket of the pair, which the processor
-    /// fetches along with it, then pair by pair.
-    fn step(&self, home: usize, step: usize) -> usize {
-        let at = (home & !1) + (step & !1);
-        let at = if at < self.buckets.len() { at } else { at - self.buckets.len() };
-        at | ((home ^ step) & 1)
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
     }
 
-    /// Makes it at least so many buckets, in pairs.
+    /// Steps from one bucket to another.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.buckets.len() - from }
+    }
+
     fn resize(&mut self, buckets: usize) {
-        let buckets = (buckets / 2 + 1) * 2;
         let free = vec![Bucket::free(); buckets].into_boxed_slice();
         let before = std::mem::replace(&mut self.buckets, free);
         self.used = 0;

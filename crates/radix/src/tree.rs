@@ -2,6 +2,8 @@
 //!
 //! Nobody's engine hash is known here; holders have blocks, by place.
 
+use std::ops::Range;
+
 use crate::cover::Cover;
 use crate::node::{Children, Node};
 use crate::run::{NO_RUN, Place, Runs};
@@ -101,7 +103,7 @@ impl Tree {
         &mut self,
         id: NodeId,
         holder: Holder,
-        range: std::ops::Range<u32>,
+        range: Range<u32>,
         seed: u64,
         puts: &mut Vec<Put>,
     ) {
@@ -110,11 +112,12 @@ impl Tree {
         let start = node.start;
         let other_seed = run.seed != seed;
         let cover = node.cover_mut(holder);
-        puts.extend(range.map(|at| Put {
+        puts.extend(range.clone().map(|at| Put {
             place: run.place(start + at),
-            had: cover.set(at),
+            had: cover.has(at),
             other_seed,
         }));
+        cover.set_range(range);
     }
 
     /// Takes a block away from `holder`, which has it.
