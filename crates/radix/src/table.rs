@@ -95,14 +95,18 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<Place> {
-        let (bucket, slot) = self.find(key)?;
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let home = self.home(key);
+        let (bucket, slot) = self.find_from(home, key)?;
         let place = std::mem::replace(&mut self.buckets[bucket].places[slot], NOWHERE);
-        self.unpass(self.home(key), bucket);
+        self.unpass(home, bucket);
         self.used -= 1;
         if self.used == 0 {
             self.buckets = Box::default();
-        } else if self.used * 3 < self.buckets.len() {
-            self.resize(self.used * 2 / SLOTS + 1);
+        } else if self.used * 8 < self.buckets.len() * SLOTS * 3 {
+            self.resize(self.used / 3 + 1);
         } else {
             self.refill(bucket, slot);
         }

@@ -217,10 +217,10 @@ impl Tree {
                 self.merge(id);
                 return;
             }
-            let (end, len) = (node.held_end(), node.len);
-            if end == len {
+            if node.covers.iter().any(|cover| cover.end() == node.len) {
                 return;
             }
+            let end = node.held_end();
             let (run, start, parent) = (node.run, node.start, node.parent);
             if end > 0 {
                 self.node_mut(id).len = end;
