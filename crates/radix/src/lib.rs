@@ -40,10 +40,11 @@ The parts, from the bottom up:
   rare and kept aside.
 - `tree` and `find`: changes and queries. `index`: the locks.
 
-An integer-named block costs its holder 16 to 20 bytes, and the index 8 to 9 bytes
-once. Blocks named by digests cost about 45 bytes more. Edges cost some 300 bytes:
+An integer-named block costs its holder 17 to 21 bytes, and the index 8 to 9 bytes
+once. Blocks named by digests cost 34 to 43 bytes more. Edges cost some 300 bytes:
 little where chains part every few hundred blocks, as they do, and the greater part
-where each has but one.
+where each has but one. There are addresses for 2^27 runs of up to 32 blocks, beyond
+36 GB of index; a ceiling on memory must come before that.
 
 Concurrency: an event works on its holder's own table under its holder's own lock,
 which takes most of its time, and holds the tree's lock only to lay down a chain or

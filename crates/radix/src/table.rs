@@ -113,10 +113,15 @@ impl<K: Copy + Eq + Hash + Default> Table<K> {
         Some(place)
     }
 
-    /// Reads the bucket where the search for `key` will begin. Reads of many keys in
-    /// a row overlap in the memory system; the searches after them then do not wait.
+    /// Reads the buckets where the search for `key` will begin and, mostly, end. Reads
+    /// of many keys in a row overlap in the memory system; the searches after them
+    /// then do not wait.
     pub(crate) fn touch(&self, key: &K) -> Place {
-        if self.buckets.is_empty() { NOWHERE } else { self.buckets[self.home(key)].passed }
+        if self.buckets.is_empty() {
+            return NOWHERE;
+        }
+        let home = self.home(key);
+        self.buckets[home].passed ^ self.buckets[self.next(home)].passed
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, Place)> {
