@@ -1,45 +1,30 @@
-//! The index: per holder a map of engine hashes, all into one tree.
+//! The index: the tree, what each holder has, and who waits for whom.
 
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::tree::{NodeId, ROOT, Tree};
-use crate::{Block, EngineHash, Holder, Match, Removed, Stats, StoreError, Stored, WorkerId};
+use crate::held::Held;
+use crate::tree::Tree;
+use crate::{
+    Block, Dropped, EngineHash, Holder, Match, Removed, Stats, StoreError, Stored, WorkerId,
+};
 
-/// Which holder has which leading blocks. Shared by reference; every method locks.
+/// Which holder has which leading blocks. Shared by reference.
 ///
 /// One index serves all models and block sizes: a worker serves one base model,
 /// and hashes of different block sizes do not meet.
+///
+/// Events of one holder wait for each other, events of several do not, save for the
+/// moment in which each changes the tree. Only for such moments do readers wait.
 #[derive(Debug, Default)]
 pub struct Index {
-    inner: RwLock<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    tree: Tree,
-    /// Ordered, so that the ranks of one worker are one range.
-    holders: BTreeMap<Holder, Held>,
-}
-
-/// What one holder has. A holder with nothing has no entry.
-#[derive(Debug, Default)]
-struct Held {
-    by_engine: HashMap<EngineHash, Binding>,
-    /// Distinct nodes among the bindings.
-    nodes: usize,
-}
-
-#[derive(Copy, Clone, Debug)]
-struct Binding {
-    node: NodeId,
-    copies: u32,
-    /// The hash seed that the block was stored under. It is the holder's and not
-    /// the node's, so that no holder's events can change what another inherits.
-    seed: u64,
+    // Locks are taken in the order in which they stand here.
+    /// Ordered, so that the ranks of one worker are one range. A holder with nothing
+    /// has no entry. Written only when holders come and go.
+    holders: RwLock<BTreeMap<Holder, Mutex<Held>>>,
+    tree: RwLock<Tree>,
 }
 
 impl Index {
@@ -59,7 +44,18 @@ impl Index {
         seed: u64,
         blocks: &[Block],
     ) -> Result<Stored, StoreError> {
-        self.inner.write().store(holder, parent, seed, blocks)
+        if let Some(held) = self.holders.read().get(&holder) {
+            return held.lock().store(holder, parent, seed, blocks, &self.tree);
+        }
+        if parent.is_some() {
+            return Err(StoreError::UnknownParent);
+        }
+        if blocks.is_empty() {
+            return Ok(Stored::default());
+        }
+        let mut holders = self.holders.write();
+        let held = holders.entry(holder).or_default().get_mut();
+        held.store(holder, parent, seed, blocks, &self.tree)
     }
 
     /// The seed that a held block was stored under.
@@ -67,187 +63,102 @@ impl Index {
     /// Engines name the cache salt with the first block of a prompt only; the
     /// chains behind it inherit it by asking for their parent's.
     pub fn seed(&self, holder: Holder, engine: &EngineHash) -> Option<u64> {
-        let inner = self.inner.read();
-        Some(inner.holders.get(&holder)?.by_engine.get(engine)?.seed)
+        self.holders.read().get(&holder)?.lock().seed(engine, &self.tree)
     }
 
     /// Records that `holder` dropped one copy of a block.
     pub fn remove(&self, holder: Holder, engine: &EngineHash) -> Removed {
-        self.inner.write().remove(holder, engine)
+        self.lose(holder, |held| held.remove(holder, engine, &self.tree))
+            .unwrap_or(Removed::Unknown)
+    }
+
+    /// Records that `holder` dropped one copy of each of these blocks.
+    ///
+    /// The same as removing one by one, and cheaper: engines evict many at once.
+    pub fn remove_many(&self, holder: Holder, engines: &[EngineHash]) -> Dropped {
+        self.lose(holder, |held| held.remove_many(holder, engines, &self.tree))
+            .unwrap_or(Dropped { unknown: engines.len(), ..Dropped::default() })
     }
 
     /// Forgets everything that `holder` has; how many blocks that was.
     pub fn clear(&self, holder: Holder) -> usize {
-        self.inner.write().clear(holder)
+        self.lose(holder, |held| held.clear(holder, &self.tree)).unwrap_or(0)
     }
 
     /// Forgets every rank of `worker`; how many blocks that was.
     ///
     /// Costs in proportion to what the worker held, not to the index.
     pub fn remove_worker(&self, worker: WorkerId) -> usize {
-        let mut inner = self.inner.write();
         let (first, last) = (Holder { worker, rank: 0 }, Holder { worker, rank: u32::MAX });
-        let ranks: Vec<Holder> = inner.holders.range(first..=last).map(|(&h, _)| h).collect();
-        ranks.into_iter().map(|holder| inner.clear(holder)).sum()
+        let ranks: Vec<Holder> =
+            self.holders.read().range(first..=last).map(|(&holder, _)| holder).collect();
+        ranks.into_iter().map(|holder| self.clear(holder)).sum()
     }
 
     /// Every holder of at least the first of these blocks, and how many leading
     /// blocks each has; ordered by holder.
     pub fn find_matches(&self, local: &[u64]) -> Vec<Match> {
-        self.inner.read().find_matches(local)
+        self.tree.read().find_matches(local)
     }
 
     /// How many distinct blocks `holder` has.
     pub fn blocks(&self, holder: Holder) -> usize {
-        self.inner.read().holders.get(&holder).map_or(0, |held| held.nodes)
+        self.holders.read().get(&holder).map_or(0, |held| held.lock().blocks())
     }
 
     /// Sizes, from counters: cheap.
     pub fn stats(&self) -> Stats {
-        let inner = self.inner.read();
-        Stats {
-            nodes: inner.tree.len(),
-            holder_blocks: inner.holders.values().map(|held| held.nodes).sum(),
-            holders: inner.holders.len(),
-        }
+        let holders = self.holders.read();
+        let counts = holders.values().map(|held| held.lock().blocks());
+        let (holders, holder_blocks) = counts
+            .filter(|&blocks| blocks > 0)
+            .fold((0, 0), |(holders, sum), blocks| (holders + 1, sum + blocks));
+        Stats { nodes: self.tree.read().len(), holder_blocks, holders }
     }
 
     /// Recomputes every count and link from the others; the first contradiction.
+    ///
+    /// Stops all events meanwhile, and costs in proportion to the whole index.
     pub fn audit(&self) -> Result<(), String> {
-        self.inner.read().audit()
-    }
-}
-
-impl Inner {
-    fn store(
-        &mut self,
-        holder: Holder,
-        parent: Option<EngineHash>,
-        seed: u64,
-        blocks: &[Block],
-    ) -> Result<Stored, StoreError> {
-        let mut node = ROOT;
-        if let Some(parent) = parent {
-            let held = self.holders.get(&holder).ok_or(StoreError::UnknownParent)?;
-            node = held.by_engine.get(&parent).ok_or(StoreError::UnknownParent)?.node;
-            if blocks.iter().any(|block| block.engine == parent) {
-                return Err(StoreError::SelfParent);
-            }
-        }
-        let mut stored = Stored::default();
-        if blocks.is_empty() {
-            return Ok(stored);
-        }
-        let held = self.holders.entry(holder).or_default();
-        for block in blocks {
-            node = self.tree.child_or_insert(node, block.local);
-            match held.by_engine.entry(block.engine) {
-                Entry::Occupied(mut entry) if entry.get().node == node => {
-                    entry.get_mut().copies += 1;
-                    stored.copies += 1;
-                }
-                Entry::Occupied(mut entry) => {
-                    // The new node is held before the old one is let go: they may share
-                    // ancestors that only this binding keeps.
-                    let old = entry.insert(Binding { node, copies: 1, seed });
-                    held.nodes += usize::from(self.tree.hold(node, holder));
-                    held.nodes -= usize::from(self.tree.release(old.node, holder));
-                    stored.new += 1;
-                }
-                Entry::Vacant(entry) => {
-                    entry.insert(Binding { node, copies: 1, seed });
-                    held.nodes += usize::from(self.tree.hold(node, holder));
-                    stored.new += 1;
-                }
-            }
-        }
-        Ok(stored)
-    }
-
-    fn remove(&mut self, holder: Holder, engine: &EngineHash) -> Removed {
-        let Some(held) = self.holders.get_mut(&holder) else { return Removed::Unknown };
-        let Some(binding) = held.by_engine.get_mut(engine) else { return Removed::Unknown };
-        if binding.copies > 1 {
-            binding.copies -= 1;
-            return Removed::Copy;
-        }
-        let node = binding.node;
-        held.by_engine.remove(engine);
-        held.nodes -= usize::from(self.tree.release(node, holder));
-        if held.by_engine.is_empty() {
-            self.holders.remove(&holder);
-        }
-        Removed::Last
-    }
-
-    fn clear(&mut self, holder: Holder) -> usize {
-        let Some(held) = self.holders.remove(&holder) else { return 0 };
-        for binding in held.by_engine.values() {
-            self.tree.release(binding.node, holder);
-        }
-        held.nodes
-    }
-
-    fn find_matches(&self, local: &[u64]) -> Vec<Match> {
-        let mut matches = Vec::new();
-        let Some((&first, rest)) = local.split_first() else { return matches };
-        let Some(mut node) = self.tree.child(ROOT, first) else { return matches };
-        let mut going: Vec<Holder> = self.tree.node(node).holders().iter().map(|h| h.0).collect();
-        let mut depth: u32 = 1;
-        for &hash in rest {
-            let Some(child) = self.tree.child(node, hash) else { break };
-            node = child;
-            let here = self.tree.node(node);
-            going.retain(|&holder| {
-                let stays = here.is_held_by(holder);
-                if !stays {
-                    matches.push(Match { holder, blocks: depth });
-                }
-                stays
-            });
-            if going.is_empty() {
-                break;
-            }
-            depth += 1;
-        }
-        matches.extend(going.into_iter().map(|holder| Match { holder, blocks: depth }));
-        matches.sort_unstable();
-        matches
-    }
-
-    fn audit(&self) -> Result<(), String> {
-        let mut names: HashMap<(NodeId, Holder), u32> = HashMap::new();
-        for (&holder, held) in &self.holders {
-            if held.by_engine.is_empty() {
+        let mut holders = self.holders.write();
+        let tree = self.tree.read();
+        let mut blocks = HashMap::new();
+        for (&holder, held) in holders.iter_mut() {
+            let held = held.get_mut();
+            if held.is_empty() {
                 return Err(format!("{holder:?} has nothing but is listed"));
             }
-            let before = names.len();
-            for (engine, binding) in &held.by_engine {
-                if binding.copies == 0 {
-                    return Err(format!("{holder:?} has no copy of {engine:?}"));
-                }
-                *names.entry((binding.node, holder)).or_default() += 1;
-            }
-            if names.len() - before != held.nodes {
-                return Err(format!(
-                    "{holder:?} counts {} blocks and has {}",
-                    held.nodes,
-                    names.len() - before
-                ));
-            }
+            held.audit(holder, &tree, &mut blocks)?;
         }
-        for node in self.tree.reachable()? {
-            for &(holder, count) in self.tree.node(node).holders() {
-                let expected = names.remove(&(node, holder)).unwrap_or(0);
-                if expected != count {
+        for id in tree.reachable()? {
+            for cover in &tree.node(id).covers {
+                let bound = blocks.remove(&(id, cover.holder)).unwrap_or(0);
+                let held = cover.held().count();
+                if bound as usize != held {
                     return Err(format!(
-                        "node {node} has {count} names of {holder:?}, which binds {expected}"
+                        "node {id} has {held} blocks of {:?}, which binds {bound}",
+                        cover.holder
                     ));
                 }
             }
         }
-        names.into_keys().next().map_or(Ok(()), |(node, holder)| {
-            Err(format!("{holder:?} binds node {node}, which does not know it"))
-        })
+        Ok(())
+    }
+
+    /// Does what may take a holder's last block, and then strikes it off the list.
+    fn lose<T>(&self, holder: Holder, how: impl FnOnce(&mut Held) -> T) -> Option<T> {
+        let (done, empty) = {
+            let holders = self.holders.read();
+            let mut held = holders.get(&holder)?.lock();
+            (how(&mut held), held.is_empty())
+        };
+        if empty {
+            let mut holders = self.holders.write();
+            // It may have stored again by now.
+            if holders.get_mut(&holder).is_some_and(|held| held.get_mut().is_empty()) {
+                holders.remove(&holder);
+            }
+        }
+        Some(done)
     }
 }

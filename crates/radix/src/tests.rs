@@ -1,11 +1,11 @@
 //! What the index promises, case by case, and against a naive model.
 
+mod histories;
 mod naive;
-
-use proptest::prelude::*;
+mod table;
+mod threads;
 
 use super::*;
-use naive::Naive;
 
 const A: Holder = Holder { worker: WorkerId(1), rank: 0 };
 const B: Holder = Holder { worker: WorkerId(2), rank: 0 };
@@ -136,90 +136,4 @@ fn a_worker_goes_with_all_its_ranks_and_nobody_elses() {
     assert_eq!(index.clear(B), 3);
     assert_eq!(index.stats(), Stats::default());
     index.audit().unwrap();
-}
-
-#[derive(Debug, Clone)]
-enum Operation {
-    Store { holder: usize, parent: Option<u64>, names: u64, local: Vec<u64> },
-    Remove { holder: usize, engine: u64 },
-    Clear { holder: usize },
-    RemoveWorker { worker: u32 },
-}
-
-/// Few holders, few local hashes, few names: collisions of every kind.
-fn operation() -> impl Strategy<Value = Operation> {
-    let local = prop::collection::vec(1u64..4, 0..5);
-    prop_oneof![
-        6 => (0usize..4, prop::option::of(0u64..16), 0u64..12, local).prop_map(
-            |(holder, parent, names, local)| Operation::Store { holder, parent, names, local }
-        ),
-        5 => (0usize..4, 0u64..16).prop_map(|(holder, engine)| Operation::Remove { holder, engine }),
-        1 => (0usize..4).prop_map(|holder| Operation::Clear { holder }),
-        1 => (0u32..3).prop_map(|worker| Operation::RemoveWorker { worker }),
-    ]
-}
-
-const HOLDERS: [Holder; 4] = [
-    Holder { worker: WorkerId(0), rank: 0 },
-    Holder { worker: WorkerId(0), rank: 1 },
-    Holder { worker: WorkerId(1), rank: 0 },
-    Holder { worker: WorkerId(2), rank: 0 },
-];
-
-/// Integers and digests alike, and the same number in both is two names.
-fn name(number: u64) -> EngineHash {
-    match number % 3 {
-        0 => EngineHash::Bytes([number as u8; 32]),
-        _ => EngineHash::Int(number),
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_history_leaves_what_the_naive_model_has(
-        history in prop::collection::vec(operation(), 1..60),
-        queries in prop::collection::vec(prop::collection::vec(1u64..4, 0..7), 6),
-    ) {
-        let (index, mut naive) = (Index::new(), Naive::default());
-        for (step, operation) in history.into_iter().enumerate() {
-            match operation {
-                Operation::Store { holder, parent, names, local } => {
-                    let blocks: Vec<Block> = local
-                        .into_iter()
-                        .zip(names..)
-                        .map(|(local, number)| Block { local, engine: name(number) })
-                        .collect();
-                    let (holder, parent, seed) = (HOLDERS[holder], parent.map(name), step as u64);
-                    prop_assert_eq!(
-                        index.store(holder, parent, seed, &blocks),
-                        naive.store(holder, parent, seed, &blocks)
-                    );
-                }
-                Operation::Remove { holder, engine } => prop_assert_eq!(
-                    index.remove(HOLDERS[holder], &name(engine)),
-                    naive.remove(HOLDERS[holder], &name(engine))
-                ),
-                Operation::Clear { holder } => {
-                    prop_assert_eq!(index.clear(HOLDERS[holder]), naive.clear(HOLDERS[holder]));
-                }
-                Operation::RemoveWorker { worker } => prop_assert_eq!(
-                    index.remove_worker(WorkerId(worker)),
-                    naive.remove_worker(WorkerId(worker))
-                ),
-            }
-            prop_assert_eq!(index.audit(), Ok(()));
-            for query in &queries {
-                prop_assert_eq!(index.find_matches(query), naive.find_matches(query));
-            }
-            for holder in HOLDERS {
-                prop_assert_eq!(index.blocks(holder), naive.blocks(holder));
-                for number in 0..16 {
-                    let name = name(number);
-                    prop_assert_eq!(index.seed(holder, &name), naive.seed(holder, &name));
-                }
-            }
-            let stats = index.stats();
-            prop_assert_eq!((stats.nodes, stats.holders), (naive.nodes(), naive.holders()));
-        }
-    }
 }
