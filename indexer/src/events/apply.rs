@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use warmpath_blocks::{local_hash, media_hash, seed};
-use warmpath_radix::{Block, Holder, Index, Removed, StoreError};
+use warmpath_radix::{Block, Holder, Index, StoreError};
 
 use super::RankSnapshot;
 use super::wire::{Event, Key, Reject, Scope, Stored};
@@ -75,11 +75,11 @@ impl Writer {
             Event::Removed { scope, hashes } => match self.foreign(holder, scope) {
                 Some(reason) => Ok(Fate::Ignored(reason)),
                 None => {
-                    for hash in &hashes {
-                        match self.index.remove(holder, hash) {
-                            Removed::Last | Removed::Copy => counts.removed_blocks += 1,
-                            Removed::Unknown => count(&mut counts.ignored, "unknown_block"),
-                        }
+                    let dropped = self.index.remove_many(holder, &hashes);
+                    counts.removed_blocks += (dropped.last + dropped.copies) as u64;
+                    if dropped.unknown > 0 {
+                        *counts.ignored.entry("unknown_block").or_default() +=
+                            dropped.unknown as u64;
                     }
                     Ok(Fate::Done)
                 }

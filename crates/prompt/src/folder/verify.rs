@@ -69,10 +69,6 @@ fn every_script() -> impl Iterator<Item = String> {
     };
     (0..0x1100u32).filter(sampled).map(|block| {
         let chars = (block * 256..(block + 1) * 256).filter_map(char::from_u32);
-        chars
-            .flat_map(|char| {
-                ['a', char, ' ', char, 'b', char, char, '\n']
-            })
-            .collect()
+        chars.flat_map(|char| ['a', char, ' ', char, 'b', char, char, '\n']).collect()
     })
 }
