@@ -45,16 +45,16 @@ pub struct Workload {
 impl Workload {
     /// The demo's traffic with about this many requests.
     pub fn demo(model: &str, requests: usize) -> Self {
-        let turns = 8;
+        let turns = 10;
         Self {
             model: model.to_owned(),
             sessions: requests.div_ceil(turns).max(1),
             turns,
             systems: 4,
-            system_words: 150,
-            user_words: 160,
+            system_words: 120,
+            user_words: 110,
             answer_tokens: 24,
-            concurrency: 12,
+            concurrency: 10,
             seed: 1,
         }
     }

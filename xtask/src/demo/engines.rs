@@ -146,7 +146,7 @@ fn model(arguments: &Arguments) -> Result<(PathBuf, String)> {
 /// Workers whose caches hold a fair part of the conversations, but not all:
 /// what a fleet is like whose routing matters.
 fn simulated(arguments: &Arguments, path: &Path, model: &str, block_size: usize) -> Options {
-    let cache_tokens = 20_480;
+    let cache_tokens = 18_432;
     Options {
         served_model_name: Some(model.to_owned()),
         num_workers: usize::from(arguments.workers),
@@ -157,7 +157,7 @@ fn simulated(arguments: &Arguments, path: &Path, model: &str, block_size: usize)
         block_size,
         num_blocks: cache_tokens / block_size + 1,
         max_model_len: 16_384,
-        prefill_tokens_per_second: 4000.0,
+        prefill_tokens_per_second: 3000.0,
         decode_ms_per_token: 5.0,
         ..Options::new(path)
     }
