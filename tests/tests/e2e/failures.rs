@@ -97,14 +97,16 @@ async fn a_silent_indexer_meets_the_deadline_then_the_breaker() -> Result<()> {
     closed.store(true, Ordering::Relaxed);
     let client = captured.gateway.client();
     let mut reasons = Vec::new();
-    for turn in 0..8 {
-        let reply = client.chat(&chat(&format!("silence {turn}"))).await?;
+    // The first few may still be answered: silence falls within milliseconds.
+    eventually("the breaker opens", async || {
+        let reply = client.chat(&chat(&format!("silence {}", reasons.len()))).await?;
         assert_eq!(reply.status, 200);
         reasons.push(routed(&reply).1.to_owned());
-    }
-    let last = reasons.iter().map(String::as_str).skip(4).collect::<Vec<_>>();
-    assert!(reasons.iter().any(|reason| reason == "fallback-indexer_timeout"), "{reasons:?}");
-    assert!(last.iter().all(|reason| *reason == "fallback-breaker_open"), "{reasons:?}");
+        Ok(routed(&reply).1 == "fallback-breaker_open")
+    })
+    .await?;
+    let timeouts = reasons.iter().filter(|reason| *reason == "fallback-indexer_timeout").count();
+    assert!((1..=3).contains(&timeouts), "{reasons:?}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use warmpath_testbed::stack::{Destination, Stack, StackOptions};
 
 use crate::support::{
-    Captured, chat, eventually, gateway, long_text, requests_counted, routed, tally, until_held,
+    Captured, chat, eventually, gateway, requests_counted, routed, tally, until_held,
 };
 
 /// Sends prompts, then each again: the second goes to the holder of the first.
@@ -133,16 +133,10 @@ async fn requests_follow_prefixes_to_a_data_parallel_rank() -> Result<()> {
     options.sim.ranks = 2;
     let stack = Stack::start(options).await?;
     let client = stack.gateway.client();
-    let prompt = long_text("ranks");
-    let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 1});
-    let pinned = [("x-warmpath-worker", "0:1")];
-    let reply = client.send("/v1/completions", &body, &pinned).await?;
-    assert_eq!((reply.status, routed(&reply).1), (200, "pinned"), "{}", reply.text);
-    eventually("a prefix decision", async || {
-        Ok(routed(&client.completion(&body).await?).1 == "prefix")
-    })
-    .await?;
-    let reply = client.completion(&body).await?;
+    let body = chat("ranks");
+    until_held(&client, &body, "0:1").await?;
+    let reply = client.chat(&body).await?;
+    assert_eq!((reply.status, routed(&reply).1), (200, "prefix"), "{}", reply.text);
     let id = reply.header("x-request-id").expect("a request id");
     let record = stack.gateway.indexer.decision(id).await?;
     assert_eq!(record["decision"]["rank"], 1, "{record}");
