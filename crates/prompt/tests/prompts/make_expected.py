@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records what vLLM makes of many bodies: tests/prompts/expected.jsonl.
+"""Records what vLLM makes of many bodies: expected.jsonl beside it.
 
 usage: make_expected.py MODEL_FOLDER > expected.jsonl   (in an environment with vllm 0.32)
 
