@@ -95,7 +95,7 @@ impl Models {
                 let old = before.iter().position(|known| known.entry.name == entry.name);
                 let old = old.map(|index| before.swap_remove(index));
                 let (ready, broken) = old.map_or((None, None), |old| (old.ready, old.broken));
-                let ready = ready.filter(|_| Files::of(&entry).is_some());
+                let ready = ready.filter(|_| entry.compiling || Files::of(&entry).is_some());
                 Known { entry, ready, broken }
             })
             .collect();
@@ -113,6 +113,7 @@ impl Models {
         match &known.ready {
             Some(ready) => Ok(Usable { entry: &known.entry, model: &ready.model }),
             None => Err(match Files::of(&known.entry) {
+                None if known.entry.compiling => Fallback::ModelLoading,
                 None => Fallback::NoTable,
                 files if files == known.broken => Fallback::ModelFailed,
                 _ => Fallback::ModelLoading,
@@ -243,7 +244,8 @@ impl Files {
 
 /// What of a manifest can not be used here: one line for each model.
 pub fn unusable(manifest: &[ManifestModel]) -> impl Iterator<Item = String> {
-    manifest.iter().filter(|entry| Files::of(entry).is_none()).map(|entry| {
+    let is_refused = |entry: &&ManifestModel| !entry.compiling && Files::of(entry).is_none();
+    manifest.iter().filter(is_refused).map(|entry| {
         let why = entry.unavailable.clone().unwrap_or_else(|| {
             let format = |file: &Option<Resource>| {
                 file.as_ref().map_or_else(|| "none".to_owned(), |file| file.format.clone())

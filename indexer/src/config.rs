@@ -54,7 +54,7 @@ pub struct ModelConfig {
     /// The served name. Required.
     pub name: String,
     /// Folder with `tokenizer.json`, its configuration and template. Default
-    /// none: the model is then routed by load, for want of tokens.
+    /// none: nobody can then tokenize for the model, and Envoy balances it.
     pub path: Option<PathBuf>,
     /// Other names that the workers answer to. Default none.
     pub aliases: Vec<String>,

@@ -213,6 +213,7 @@ impl Catalog {
                     spec: entry.spec.clone(),
                     table: entry.table.clone(),
                     unavailable: entry.unavailable.clone(),
+                    compiling: !entry.settled,
                 }
             })
             .collect();
@@ -304,6 +305,19 @@ mod tests {
         assert_eq!(names.find("b-lora"), Some((1, true)));
         assert_eq!(names.find("c"), None);
         assert_eq!(names.base("a-alias"), None);
+    }
+
+    #[test]
+    fn a_model_is_compiling_until_it_is_settled() {
+        let mut models = names().models;
+        models[0].path = Some("/models/a".into());
+        let catalog = Catalog::new(Arc::new(Names::new(models)));
+        let compiling = |catalog: &Catalog| {
+            catalog.manifest(&View::default()).models.iter().map(|one| one.compiling).collect()
+        };
+        let before: Vec<bool> = compiling(&catalog);
+        catalog.settle(0, Compiled::default());
+        assert_eq!((before, compiling(&catalog)), (vec![true, false], vec![false, false]));
     }
 
     #[test]

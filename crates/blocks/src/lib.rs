@@ -19,6 +19,17 @@ The source of the formulas is Dynamo's `compute_block_hash_for_seq` and
 `compute_seq_hash_for_block`, stable since its 1.0.0.
 */
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Seed of every hash where neither adapter nor salt moves it.
@@ -37,12 +48,13 @@ pub fn seed(adapter: Option<&str>, cache_salt: Option<&str>) -> u64 {
 
 /// Local hashes of the full blocks of `tokens`; a partial last block has none.
 ///
-/// A block size of 0 has no blocks.
+/// A block size of 0 has no blocks, and one above the prompt's length takes no memory: it comes
+/// from an engine's events, and what this runs in may not panic.
 pub fn local_hashes(tokens: &[u32], block_size: usize, seed: u64) -> Vec<u64> {
-    if block_size == 0 {
+    if block_size == 0 || block_size > tokens.len() {
         return Vec::new();
     }
-    let mut bytes = Vec::with_capacity(block_size * 4);
+    let mut bytes = Vec::with_capacity(block_size.saturating_mul(4));
     tokens.chunks_exact(block_size).map(|block| local_hash(block, &[], seed, &mut bytes)).collect()
 }
 

@@ -30,6 +30,7 @@ fn local_hashes_match_dynamo() {
         (&[u32::MAX; 4], 4, &[12410542959481710713]),
         (&[], 4, &[]),
         (&[1, 2], 4, &[]),
+        (&[1, 2], usize::MAX, &[]),
     ];
     for (tokens, block_size, expected) in rows {
         assert_eq!(local_hashes(tokens, *block_size, SEED), *expected, "{tokens:?}");

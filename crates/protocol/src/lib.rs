@@ -15,6 +15,17 @@ This crate knows neither HTTP nor Envoy: paths and content types are constants
 here because both ends must spell them alike, no more.
 */
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 mod error;
 mod hash;
 mod manifest;

@@ -37,6 +37,10 @@ pub struct ManifestModel {
     /// Why `spec` or `table` is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
+    /// Whether they are still being made, as for a moment after the indexer's
+    /// start: what a reader has of the model is good until they are there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compiling: bool,
 }
 
 /// A content-addressed file under [`TABLES_PATH`](crate::TABLES_PATH).

@@ -54,7 +54,7 @@ impl Shelf {
             block_sizes: vec![BLOCK_SIZE, 16],
             spec: Some(spec),
             table: Some(table),
-            unavailable: None,
+            ..ManifestModel::default()
         });
         shelf
     }

@@ -52,6 +52,7 @@ macro_rules! every_scenario {
             models: a_model_without_a_table_falls_back_or_goes_as_text,
             models: an_unchanged_manifest_fetches_nothing,
             models: the_old_tokenizer_serves_until_the_new_one_is_there,
+            models: an_indexer_that_compiles_anew_costs_no_tokenizer,
             models: a_model_that_is_gone_is_unknown,
             models: a_file_that_is_not_what_its_name_says_is_refused,
             models: a_file_that_does_not_come_is_asked_for_again,

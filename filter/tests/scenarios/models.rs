@@ -122,6 +122,30 @@ pub fn the_old_tokenizer_serves_until_the_new_one_is_there(start: Start) {
     gateway.ask("tiny");
 }
 
+pub fn an_indexer_that_compiles_anew_costs_no_tokenizer(start: Start) {
+    let mut compiling = Shelf::tiny();
+    let unavailable = Some("still compiling".to_owned());
+    let entry = model(&compiling);
+    let entry = ManifestModel { spec: None, table: None, unavailable, compiling: true, ..entry };
+    compiling.publish(entry);
+
+    let mut gateway = Gateway::new(start, r#"{"text_fallback":true}"#);
+    gateway.refresh(&compiling);
+    assert_falls_back(&mut gateway, "tiny", "model_loading");
+
+    let mut gateway = Gateway::ready(start, "");
+    let (_, before) = gateway.ask("tiny");
+    gateway.refresh(&compiling);
+    let (_, during) = gateway.ask("tiny");
+    assert_eq!(route_request(&during), route_request(&before));
+
+    gateway.tick();
+    let manifest = gateway.take_calls().remove(0);
+    gateway.filter.on_call_reply(manifest.token, &Shelf::tiny().answer(&manifest));
+    assert!(gateway.take_calls().is_empty(), "its files are here already");
+    gateway.ask("tiny");
+}
+
 pub fn a_model_that_is_gone_is_unknown(start: Start) {
     let mut gateway = Gateway::ready(start, "");
     let mut shelf = Shelf::tiny();

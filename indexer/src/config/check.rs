@@ -61,10 +61,21 @@ pub(super) fn worker(worker: &WorkerConfig, path: &str, models: &[&str], errors:
         );
         errors.push(format!("{path}.model: no model {:?}; {hint}", worker.model));
     }
-    if worker.id.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',' || c == '/') {
+    // The filter refuses a decision that names such a worker or cluster.
+    let unfit = |c: char| !c.is_ascii_graphic() || c == ',';
+    if worker.id.contains(|c: char| unfit(c) || c == '/') {
         errors.push(format!(
-            "{path}.id: {:?} has blanks, commas or slashes, which headers and paths can not carry",
+            "{path}.id: {:?} has blanks, commas, slashes or letters beyond ASCII, which headers \
+             and paths can not carry",
             worker.id
+        ));
+    }
+    let made = worker.cluster == format!("worker-{}", worker.id);
+    if !made && (worker.cluster.is_empty() || worker.cluster.contains(unfit)) {
+        errors.push(format!(
+            "{path}.cluster: expected a name without blanks, commas and letters beyond ASCII, \
+             found {:?}",
+            worker.cluster
         ));
     }
     if !worker.endpoint.is_empty() && host_port(&worker.endpoint).is_none() {

@@ -58,11 +58,12 @@ impl<'t, 'e> Fields<'t, 'e> {
         }
     }
 
-    /// A text that must be there.
+    /// A text that must be there and not be empty.
     pub(super) fn required(&mut self, name: &'static str) -> Option<String> {
         let present = self.map.is_some_and(|map| map.get(name).is_some_and(|v| !v.is_null()));
         let text = self.text(name);
-        if !present && self.is_mapping() {
+        let empty = text.as_deref().is_some_and(str::is_empty);
+        if (!present || empty) && self.is_mapping() {
             self.error(name, "is required");
         }
         text

@@ -82,11 +82,14 @@ models:
 - {name: tiny, block_size: 0}
 - {name: tiny, path: /no/such/folder}
 - [tiny]
+- {name: ""}
 workers:
 - {id: a, model: tyny, endpoint: 127.0.0.1}
 - {id: a, model: tiny, endpoint: "127.0.0.1:8100", ranks: 10, events: {endpoint: "tcp://127.0.0.1:65530", bnd: true}}
 - {id: "b c", model: tiny, endpoint: "127.0.0.1:8100", load: {prometheus: "https://x/metrics"}, health: {path: health}}
 - {model: tiny, events: {}}
+- {id: wörker, model: tiny, endpoint: "127.0.0.1:8101", cluster: "of its own"}
+- {id: "", model: "", endpoint: ""}
 "#,
     )
     .unwrap_err();
@@ -112,10 +115,16 @@ workers:
         "workers[3].id: is required",
         "workers[3].endpoint: is required",
         "workers[3].events.endpoint: is required",
+        "workers[4].id: \"wörker\" has blanks, commas, slashes or letters beyond ASCII",
+        "workers[4].cluster: expected a name without blanks",
+        "models[3].name: is required",
+        "workers[5].id: is required",
+        "workers[5].model: is required",
+        "workers[5].endpoint: is required",
     ] {
         assert!(message.contains(expected), "missing {expected:?} in\n{message}");
     }
-    assert_eq!(errors.0.len(), 20, "{message}");
+    assert_eq!(errors.0.len(), 26, "{message}");
 }
 
 #[test]

@@ -145,7 +145,10 @@ impl Writer {
                 },
             )?;
         counts.stored_blocks += (done.new + done.copies) as u64;
-        self.block_size = Some(stored.block_size);
+        // No block, no size: the count of tokens says nothing of it then.
+        if !blocks.is_empty() {
+            self.block_size = Some(stored.block_size);
+        }
         Ok(Fate::Done)
     }
 

@@ -1,7 +1,7 @@
 //! What of an event reaches the index, and under which hashes.
 
 use super::*;
-use crate::events::testing::Item::{self, Bin, Int, List, Map, Nil, Text};
+use crate::events::testing::Item::{self, Bin, Int, List, Map, Nil, Text, Uint};
 use crate::events::testing::{batch, local, removed, source, stored};
 use crate::events::wire::Batch;
 use warmpath_blocks::SEED;
@@ -159,6 +159,15 @@ fn an_event_that_cannot_be_placed_is_rejected_by_reason_and_the_next_counts() {
         assert_eq!(stage.rejected(), [(reason, 1)]);
         assert_eq!(stage.overlap(&[5, 8], SEED), 2);
     }
+}
+
+#[test]
+fn an_event_without_blocks_teaches_no_block_size() {
+    let mut stage = Stage::new();
+    stage.apply(with(stored(None, &[]), "block_size", Uint(u64::from(u32::MAX))));
+    assert_eq!(stage.writer.block_size(), None);
+    stage.apply(stored(None, &[1]));
+    assert_eq!((stage.overlap(&[1], SEED), stage.writer.block_size()), (1, Some(2)));
 }
 
 #[test]
