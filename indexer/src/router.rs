@@ -308,7 +308,10 @@ fn seats<'v>(workers: &'v [Arc<Worker>], question: &Question) -> Result<Vec<Seat
     let excluded = |worker: &Worker| question.exclude.iter().any(|id| **id == *worker.name);
     if let Some(pin) = &question.pin {
         let refuse = |why| Err(RouteError::Pin(pin.worker.clone(), why));
-        let Some(worker) = workers.iter().find(|worker| *worker.name == *pin.worker) else {
+        let named = |name: &str| workers.iter().find(|worker| *worker.name == *name);
+        // A worker's id may itself end in a colon and digits.
+        let found = named(&String::from(pin.clone())).map(|worker| (worker, None));
+        let Some((worker, rank)) = found.or_else(|| Some((named(&pin.worker)?, pin.rank))) else {
             return refuse("does not exist or does not serve the model");
         };
         if !worker.health.is_up() {
@@ -317,7 +320,7 @@ fn seats<'v>(workers: &'v [Arc<Worker>], question: &Question) -> Result<Vec<Seat
         if excluded(worker) {
             return refuse("is excluded by the same request");
         }
-        let wanted = |rank: &&Rank| pin.rank.is_none_or(|wanted| wanted == rank.rank);
+        let wanted = |seat: &&Rank| rank.is_none_or(|rank| rank == seat.rank);
         let seats: Vec<_> =
             worker.ranks.iter().filter(wanted).map(|rank| Seat { worker, rank }).collect();
         return if seats.is_empty() { refuse("has no such rank") } else { Ok(seats) };

@@ -127,6 +127,16 @@ async fn a_pin_is_kept_or_refused() {
 }
 
 #[tokio::test]
+async fn a_worker_named_by_its_address_can_be_pinned() {
+    let stage = stage();
+    stage.fleet.add(fleets::quiet("10.0.0.5:1", "a", 8103, 2)).unwrap();
+    let pinned = |pin: &str| RouteRequest { pin: Some(pin.parse().unwrap()), ..request(&[1]) };
+    assert_eq!(stage.decision(pinned("10.0.0.5:1")).worker, "10.0.0.5:1");
+    let decision = stage.decision(pinned("10.0.0.5:1:1"));
+    assert_eq!((decision.worker.as_str(), decision.rank), ("10.0.0.5:1", 1));
+}
+
+#[tokio::test]
 async fn hashes_of_another_block_size_count_as_holding_nothing() {
     let stage = stage();
     stage.holds("0", 0, &[1, 2]);
