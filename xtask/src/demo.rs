@@ -169,7 +169,11 @@ fn gateway_options(arguments: &Arguments, engines: &Engines) -> GatewayOptions {
 fn check_ports(arguments: &Arguments) -> Result<()> {
     ports::require(arguments.http_port, "Envoy", "--http-port")?;
     ports::require(arguments.router_port, "the indexer", "--router-port")?;
-    ports::require(arguments.router_port.saturating_add(1), "the indexer's admin port", "--router-port")?;
+    ports::require(
+        arguments.router_port.saturating_add(1),
+        "the indexer's admin port",
+        "--router-port",
+    )?;
     for (base, what, flag) in [
         (arguments.base_http_port, "a worker's HTTP", "--base-http-port"),
         (arguments.base_kv_events_port, "a worker's KV events", "--base-kv-events-port"),
