@@ -28,11 +28,13 @@ here because both ends must spell them alike, no more.
 
 mod error;
 mod hash;
+mod lifecycle;
 mod manifest;
 mod route;
 
 pub use error::{ErrorBody, ErrorDetail, code};
 pub use hash::Hash;
+pub use lifecycle::{LifecycleAnswer, LifecycleEvent, LifecycleReport};
 pub use manifest::{Manifest, ManifestModel, Resource};
 pub use route::{Decision, Pin, PinError, Reason, RouteRequest, Score};
 
@@ -45,6 +47,8 @@ pub const MESSAGE_PACK: &str = "application/msgpack";
 pub const ROUTE_PATH: &str = "/v1/route";
 /// Path of the fallback that takes the client's own body, `POST`.
 pub const ROUTE_TEXT_PATH: &str = "/v1/route/text";
+/// Path of the reports about routed requests, `POST`.
+pub const LIFECYCLE_PATH: &str = "/v1/lifecycle";
 /// Path of the manifest, `GET`.
 pub const MANIFEST_PATH: &str = "/v1/manifest";
 /// Folder of the content-addressed resources, `GET {TABLES_PATH}/{sha256}`.
