@@ -29,15 +29,18 @@
 )]
 
 mod body;
+mod cache;
 mod conversation;
 #[cfg(feature = "library")]
 mod detect;
 #[cfg(feature = "library")]
 mod folder;
+mod job;
 mod json;
 #[cfg(feature = "library")]
 mod library;
 mod model;
+mod reader;
 mod refusal;
 mod spec;
 #[cfg(feature = "table")]
@@ -45,11 +48,14 @@ mod table;
 mod template;
 
 pub use body::{Endpoint, Request, parse};
+pub use cache::{Cache, CacheStats};
 #[cfg(feature = "library")]
 pub use folder::{LoadError, ModelFolder};
+pub use job::{Hashed, Job, Progress, Want};
 #[cfg(feature = "library")]
 pub use library::LibraryEncoder;
 pub use model::{Encode, Model, ModelError, Prompts};
+pub use reader::BodyReader;
 pub use refusal::Refusal;
 pub use spec::{ChatTemplate, ContentFormat, ModelSpec, SPEC_FORMAT};
 #[cfg(feature = "table")]
