@@ -7,6 +7,7 @@
 //! more than a few bytes of, and cost a state per byte of all text.
 
 use crate::charmap::{CharMap, char_start};
+use crate::segment::{Cursor, Found, Segment};
 use crate::table::read_u32;
 
 /// Nodes, edges and tokens counted (12 bytes), then the only first byte or `NO_BYTE`.
@@ -68,50 +69,64 @@ impl<'t> Added<'t> {
         })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+    /// The next segment of `text` behind `cursor`. `word` classifies `\w`.
+    #[inline]
+    pub(crate) fn next(
+        &self,
+        text: &str,
+        word: &CharMap<'_>,
+        cursor: &mut Cursor,
+    ) -> Option<Segment> {
+        let done = cursor.done;
+        let found = cursor.found.take().or_else(|| self.token(text, word, cursor));
+        let (segment, end) = match found {
+            Some(Found { id, start, end }) if start <= done => {
+                (Segment::Added { id, start, end }, end)
+            }
+            Some(token) => {
+                cursor.found = Some(token);
+                (Segment::Text { start: done, end: token.start, first: done == 0 }, token.start)
+            }
+            None if done < text.len() => {
+                (Segment::Text { start: done, end: text.len(), first: done == 0 }, text.len())
+            }
+            None => return None,
+        };
+        cursor.done = end;
+        Some(segment)
     }
 
-    /// Cuts `text`: `gap(start, end)` for text between tokens, `token(id)` for tokens, in
-    /// order. `word` classifies `\w`.
-    pub(crate) fn cut<S>(
-        &self,
-        text: &[u8],
-        word: &CharMap<'_>,
-        state: &mut S,
-        mut gap: impl FnMut(&mut S, usize, usize),
-        mut token: impl FnMut(&mut S, u32),
-    ) {
-        let mut done = 0;
-        let mut from = 0;
-        while let Some(found) = self.next(text, from) {
-            from = found.end;
-            let (mut start, mut end) = (found.start, found.end);
-            if found.flags & SINGLE_WORD != 0 {
-                let before = start > 0 && word.class_before(text, start) != 0;
-                let after = end < text.len() && word.class_at(text, end).0 != 0;
+    /// The next token behind `cursor` that its flags let stand.
+    fn token(&self, text: &str, word: &CharMap<'_>, cursor: &mut Cursor) -> Option<Found> {
+        let (bytes, done) = (text.as_bytes(), cursor.done);
+        while let Some(Match { start, end, id, flags }) = self.search(bytes, cursor.from) {
+            cursor.from = end;
+            if flags & SINGLE_WORD != 0 {
+                let before = start > 0 && word.class_before(bytes, start) != 0;
+                let after = end < bytes.len() && word.class_at(bytes, end).0 != 0;
                 if before || after {
                     continue;
                 }
             }
-            if found.flags & LSTRIP != 0 {
-                start = spaces_before(text, start, done).max(done);
-            }
-            if found.flags & RSTRIP != 0 {
-                end = spaces_after(text, end);
-            }
-            if done < start {
-                gap(state, done, start);
-            }
-            token(state, found.id);
-            done = end;
+            let strip = |flag| flags & flag != 0;
+            let start =
+                if strip(LSTRIP) { spaces_before(bytes, start, done).max(done) } else { start };
+            let end = match strip(RSTRIP) {
+                // Behind a token that took this white space: read no space twice.
+                true if end <= done => done,
+                true => spaces_after(text, end),
+                false => end,
+            };
+            return Some(Found { id, start, end });
         }
-        if done < text.len() {
-            gap(state, done, text.len());
-        }
+        cursor.from = bytes.len();
+        None
     }
 
-    fn next(&self, text: &[u8], from: usize) -> Option<Match> {
+    fn search(&self, text: &[u8], from: usize) -> Option<Match> {
+        if self.tokens.is_empty() {
+            return None;
+        }
         let mut at = from;
         while at < text.len() {
             at = self.candidate(text, at)?;
@@ -192,8 +207,7 @@ fn spaces_before(text: &[u8], end: usize, floor: usize) -> usize {
 }
 
 /// Where the white space that begins at `start` ends.
-fn spaces_after(text: &[u8], start: usize) -> usize {
-    let rest = text.get(start..).and_then(|bytes| std::str::from_utf8(bytes).ok());
-    let Some(rest) = rest else { return start };
+fn spaces_after(text: &str, start: usize) -> usize {
+    let rest = text.get(start..).unwrap_or_default();
     text.len() - rest.trim_start_matches(char::is_whitespace).len()
 }

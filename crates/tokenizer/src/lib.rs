@@ -45,7 +45,9 @@ mod encoder;
 mod long;
 mod merge;
 mod normalize;
+mod progress;
 mod runs;
+mod segment;
 mod split;
 mod table;
 #[cfg(feature = "compile")]
@@ -55,6 +57,8 @@ mod vocab;
 #[cfg(feature = "compile")]
 pub use compile::{CompileError, compile};
 pub use encoder::{Encoder, Scratch};
+pub use progress::{Progress, Step};
+pub use segment::{Cursor, Segment};
 pub use table::{FORMAT, Table, TableError};
 #[cfg(feature = "compile")]
 pub use verify::{Mismatch, corpus, verify};

@@ -18,7 +18,7 @@ use std::collections::BinaryHeap;
 
 use crate::merge::{Merges, NONE, WINDOW, Window};
 use crate::runs::Runs;
-use crate::table::{FLAG_MONOTONE, View};
+use crate::table::{FLAG_CHARS, FLAG_MONOTONE, View};
 
 /// Symbols at a window's end whose tokens may still join what follows.
 const TAIL: usize = 8;
@@ -26,14 +26,30 @@ const TAIL: usize = 8;
 const FEW_RUNS: usize = 8;
 /// …of which then so many are taken, however long.
 const RUNS: usize = 16;
+/// Symbols that are at hand at least, if the piece has them: of a long run so many are
+/// taken at a time.
+const AHEAD: usize = 16 << 10;
 
-/// Scratch of the merging of long pieces.
+/// A long piece being encoded: its tokens so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Long {
-    /// The whole piece's symbols.
-    pub(crate) symbols: Vec<u32>,
+    /// The symbols of the piece's first `read` bytes.
+    symbols: Vec<u32>,
+    read: usize,
     /// Tokens kept so far, and where each begins.
     kept: Vec<(u32, u32)>,
+    /// Where the next window begins, and how many symbols it has.
+    from: usize,
+    size: usize,
+    /// Where a seam did not hold: the next window must get past it.
+    trouble: usize,
+}
+
+/// Working memory of the merging of windows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Merger {
+    /// Symbols of a piece of characters.
+    pub(crate) symbols: Vec<u32>,
     /// Tokens of the window at hand.
     window: Vec<(u32, u32)>,
     small: Window,
@@ -42,56 +58,110 @@ pub(crate) struct Long {
 }
 
 impl Long {
-    /// Encodes [`Long::symbols`]; `bytes` are the piece itself where each symbol is a byte.
-    pub(crate) fn encode(&mut self, view: &View<'_>, bytes: Option<&[u8]>, ids: &mut Vec<u32>) {
-        let total = self.symbols.len();
+    /// Forgets the last piece.
+    pub(crate) fn restart(&mut self) {
+        self.symbols.clear();
         self.kept.clear();
-        let (mut from, mut size) = (0, WINDOW);
-        // Where a seam did not hold: the next window must get past it.
-        let mut trouble = 0;
-        while from < total {
-            let to = self.merge(view, bytes, from, total.min(from.saturating_add(size)));
-            if !self.seam_holds(view, from, to) {
-                if size >= total {
+        (self.read, self.from, self.size, self.trouble) = (0, 0, WINDOW, 0);
+    }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.read == 0
+    }
+
+    /// Goes on with the piece, for about `left` symbols; at its end its ids are appended,
+    /// and the answer is true.
+    pub(crate) fn go(
+        &mut self,
+        view: &View<'_>,
+        merger: &mut Merger,
+        piece: &[u8],
+        left: &mut usize,
+        ids: &mut Vec<u32>,
+    ) -> bool {
+        let bytes = if view.has(FLAG_CHARS) { None } else { Some(piece) };
+        loop {
+            let (from, size) = (self.from, self.size);
+            self.read_on(view, piece, from.saturating_add(size.max(AHEAD)));
+            let total = self.symbols.len();
+            let whole = self.read == piece.len();
+            if from >= total {
+                break;
+            }
+            if *left == 0 {
+                return false;
+            }
+            let to = total.min(from.saturating_add(size));
+            let to = merger.merge(view, bytes, &self.symbols, from, to);
+            *left = left.saturating_sub(to - from);
+            if !merger.seam_holds(view, &self.symbols, self.kept.last(), from, to) {
+                if whole && size >= total {
                     self.kept.clear();
                 }
                 // One token earlier, and a window that sees more.
-                size = size.saturating_mul(2);
-                trouble = trouble.max(from);
-                from = self.kept.pop().map_or(0, |(_, start)| start as usize);
+                self.size = size.saturating_mul(2);
+                self.trouble = self.trouble.max(from);
+                self.from = self.kept.pop().map_or(0, |(_, start)| start as usize);
                 continue;
             }
-            if to == total {
-                self.kept.append(&mut self.window);
+            let window = &mut merger.window;
+            if whole && to == total {
+                self.kept.append(window);
                 break;
             }
             let tail = if to - from <= WINDOW { TAIL } else { (to - from) / 4 };
             let border = to.saturating_sub(tail) as u32;
-            let keep = self.window.partition_point(|(_, start)| *start < border);
-            let keep = keep.min(self.window.len().saturating_sub(1));
-            let next = self.window.get(keep).map_or(to, |(_, start)| *start as usize);
-            if keep == 0 || next <= trouble {
-                size = size.saturating_mul(2);
+            let keep = window.partition_point(|(_, start)| *start < border);
+            let keep = keep.min(window.len().saturating_sub(1));
+            let next = window.get(keep).map_or(to, |(_, start)| *start as usize);
+            if keep == 0 || next <= self.trouble {
+                self.size = size.saturating_mul(2);
                 continue;
             }
-            from = next;
-            size = WINDOW;
-            trouble = 0;
-            self.kept.extend(self.window.drain(..keep));
+            self.from = next;
+            self.size = WINDOW;
+            self.trouble = 0;
+            self.kept.extend(window.drain(..keep));
         }
         ids.extend(self.kept.iter().map(|(id, _)| *id));
+        true
     }
 
+    /// Makes symbols of the piece until there are so many, or all.
+    fn read_on(&mut self, view: &View<'_>, piece: &[u8], many: usize) {
+        let missing = many.saturating_sub(self.symbols.len());
+        if missing == 0 || self.read == piece.len() {
+            return;
+        }
+        let rest = piece.get(self.read..).unwrap_or_default();
+        if view.has(FLAG_CHARS) {
+            self.read += char_symbols(view, rest, missing, &mut self.symbols);
+        } else {
+            let bytes = rest.get(..missing).unwrap_or(rest);
+            self.symbols.extend(bytes.iter().map(|byte| view.byte_id(*byte)));
+            self.read += bytes.len();
+        }
+    }
+}
+
+impl Merger {
     /// Merges the symbols from `from` to `to`, or further where they are long runs; says
     /// to where.
-    fn merge(&mut self, view: &View<'_>, bytes: Option<&[u8]>, from: usize, to: usize) -> usize {
+    fn merge(
+        &mut self,
+        view: &View<'_>,
+        bytes: Option<&[u8]>,
+        all: &[u32],
+        from: usize,
+        to: usize,
+    ) -> usize {
         self.window.clear();
         let window = &mut self.window;
         let token = |id, at: usize| window.push((id, (from + at) as u32));
-        let Some(symbols) = self.symbols.get(from..to) else { return to };
+        let Some(symbols) = all.get(from..to) else { return to };
         let few = symbols.len() >= WINDOW && view.has(FLAG_MONOTONE);
         if few && self.runs.fill(symbols, FEW_RUNS) == symbols.len() {
-            let rest = self.symbols.get(from..).unwrap_or_default();
+            let rest = all.get(from..).unwrap_or_default();
             let covered = self.runs.fill(rest, RUNS);
             if covered >= symbols.len() {
                 self.runs.merge(&view.merges, token);
@@ -111,13 +181,20 @@ impl Long {
     }
 
     /// Whether the last kept token and the window's first are neighbours in an encoding.
-    fn seam_holds(&mut self, view: &View<'_>, from: usize, to: usize) -> bool {
-        let (Some(&last), Some(&first)) = (self.kept.last(), self.window.first()) else {
+    fn seam_holds(
+        &mut self,
+        view: &View<'_>,
+        all: &[u32],
+        last: Option<&(u32, u32)>,
+        from: usize,
+        to: usize,
+    ) -> bool {
+        let (Some(&last), Some(&first)) = (last, self.window.first()) else {
             return true;
         };
         let end = self.window.get(1).map_or(to, |(_, start)| *start as usize);
         let start = last.1 as usize;
-        let Some(symbols) = self.symbols.get(start..end) else { return true };
+        let Some(symbols) = all.get(start..end) else { return true };
         let mut tokens = [(0, 0); 2];
         let mut count = 0;
         let token = |id, at| {
@@ -136,6 +213,35 @@ impl Long {
         }
         count == 2 && tokens == [(last.0, 0), (first.0, from - start)]
     }
+}
+
+/// Appends a symbol for each character that is a token, its bytes' fallback tokens for
+/// others, `most` characters; says how many bytes they have.
+pub(crate) fn char_symbols(
+    view: &View<'_>,
+    text: &[u8],
+    most: usize,
+    symbols: &mut Vec<u32>,
+) -> usize {
+    let mut at = 0;
+    for _ in 0..most {
+        let Some(&lead) = text.get(at) else { break };
+        let width = match lead {
+            0..=0xBF => 1,
+            0xC0..=0xDF => 2,
+            0xE0..=0xEF => 3,
+            _ => 4,
+        };
+        // A character cut short is none of UTF-8's.
+        let end = text.len().min(at + width);
+        let Some(bytes) = text.get(at..end) else { break };
+        match view.vocab.find(bytes) {
+            Some(hit) => symbols.push(hit.id),
+            None => symbols.extend(bytes.iter().map(|byte| view.byte_id(*byte))),
+        }
+        at = end;
+    }
+    at
 }
 
 /// Merging by a heap of `(rank, position)`, for windows beyond the small one.

@@ -24,49 +24,77 @@ pub(crate) fn spaces(text: &str, to: &mut String) {
     }
 }
 
-/// Puts the NFC of `text` into `to` and says true, or says false: it is NFC already.
-pub(crate) fn nfc(text: &str, classes: &CharMap<'_>, to: &mut String) -> bool {
-    let bytes = text.as_bytes();
-    // Everything before `copied` is in `to`; `context` is where the last class 0 began.
-    let (mut copied, mut context, mut at) = (0, 0, 0);
-    let mut changed = false;
-    while at < bytes.len() {
-        let ascii = ascii_run(bytes, at);
-        if ascii > 0 {
-            at += ascii;
-            context = at - 1;
-            continue;
-        }
-        let (class, width) = classes.class_at(bytes, at);
-        if class == 0 {
-            context = at;
-            at += width;
-            continue;
-        }
-        let mut end = at + width;
-        while end < bytes.len() {
-            let (class, width) = classes.class_at(bytes, end);
-            if class == 0 {
-                break;
+/// How far the NFC of a text has come.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Nfc {
+    at: usize,
+    /// Where the last character of class 0 began.
+    context: usize,
+    /// Everything before is in the buffer.
+    copied: usize,
+    changed: bool,
+}
+
+/// What a byte costs that is normalized, against one that is encoded.
+const COST: usize = 4;
+
+impl Nfc {
+    /// Whether the text was not NFC, so that the buffer has it.
+    pub(crate) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Goes on with putting the NFC of `text` into `to`, for about `left` bytes' worth of
+    /// work; true at the end. Text that is NFC already is only looked at.
+    pub(crate) fn go(
+        &mut self,
+        text: &str,
+        classes: &CharMap<'_>,
+        to: &mut String,
+        left: &mut usize,
+    ) -> bool {
+        let bytes = text.as_bytes();
+        while self.at < bytes.len() {
+            let ascii = ascii_run(bytes, self.at);
+            if ascii > 0 {
+                self.at += ascii;
+                self.context = self.at - 1;
+                continue;
             }
-            end += width;
+            let (class, width) = classes.class_at(bytes, self.at);
+            if class == 0 {
+                self.context = self.at;
+                self.at += width;
+                continue;
+            }
+            if *left == 0 {
+                return false;
+            }
+            let mut end = self.at + width;
+            while end < bytes.len() {
+                let (class, width) = classes.class_at(bytes, end);
+                if class == 0 {
+                    break;
+                }
+                end += width;
+            }
+            let from = self.context.max(self.copied);
+            if !self.changed {
+                to.clear();
+                to.reserve(text.len());
+                self.changed = true;
+            }
+            to.push_str(text.get(self.copied..from).unwrap_or_default());
+            to.extend(text.get(from..end).unwrap_or_default().nfc().map(|(c, _)| c));
+            *left = left.saturating_sub(COST * (end - from));
+            (self.copied, self.at, self.context) = (end, end, end);
         }
-        let from = context.max(copied);
-        if !changed {
-            to.clear();
-            to.reserve(text.len());
-            changed = true;
+        if self.changed {
+            to.push_str(text.get(self.copied..).unwrap_or_default());
+            self.copied = bytes.len();
         }
-        to.push_str(text.get(copied..from).unwrap_or_default());
-        to.extend(text.get(from..end).unwrap_or_default().nfc().map(|(c, _)| c));
-        copied = end;
-        at = end;
-        context = end;
+        true
     }
-    if changed {
-        to.push_str(text.get(copied..).unwrap_or_default());
-    }
-    changed
 }
 
 /// How many bytes from `at` on are ASCII, counted eight at a time.

@@ -17,6 +17,7 @@
 //! scanners by hand (fast, but one per family: nothing for the next model's pattern).
 
 use crate::charmap::{CharMap, char_start};
+use crate::normalize::SPACE;
 
 /// A transition holds the next state's number in its low bits…
 pub(crate) const STATE: u16 = 0x07FF;
@@ -140,32 +141,66 @@ impl<'t> Splitter<'t> {
         8 * words.len() + tail.iter().take_while(stay).count()
     }
 
-    /// Calls `piece` for each piece of `text[start..end]`, in order.
+    /// The next piece of the span: as (start, end), in order.
     #[inline(always)]
-    pub(crate) fn pieces(
-        &self,
-        text: &[u8],
-        start: usize,
-        end: usize,
-        mut piece: impl FnMut(usize, usize),
-    ) {
-        let mut at = start;
-        let mut gap = start;
-        while at < end {
-            let stop = self.match_at(text, at, end);
-            if stop == at {
-                at += self.classes.class_at(text, at).1;
+    pub(crate) fn next(&self, text: &[u8], span: &mut Span) -> Option<(usize, usize)> {
+        while span.at < span.end {
+            let stop = self.match_at(text, span.at, span.end);
+            if stop == span.at {
+                span.at += self.classes.class_at(text, span.at).1;
                 continue;
             }
-            if gap < at && !self.drop {
-                piece(gap, at);
+            let gap = std::mem::replace(&mut span.gap, span.at);
+            if gap < span.at && !self.drop {
+                // What matched is found again behind it.
+                return Some((gap, span.at));
             }
-            piece(at, stop);
-            at = stop;
-            gap = stop;
+            let start = std::mem::replace(&mut span.at, stop);
+            span.gap = stop;
+            return Some((start, stop));
         }
-        if gap < end && !self.drop {
-            piece(gap, end);
+        let gap = std::mem::replace(&mut span.gap, span.end);
+        (gap < span.end && !self.drop).then_some((gap, span.end))
+    }
+}
+
+/// A stretch of text being cut into pieces.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Span {
+    /// Everything before has been cut.
+    pub(crate) at: usize,
+    /// Where text that nothing has matched begins.
+    gap: usize,
+    end: usize,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        Span { at: start, gap: start, end }
+    }
+
+    /// The whole rest as one piece.
+    pub(crate) fn take(&mut self) -> Option<(usize, usize)> {
+        let start = std::mem::replace(&mut self.at, self.end);
+        (start < self.end).then_some((start, self.end))
+    }
+
+    /// A piece up to the next `▁`, or run of them; `each` says which. It begins where the
+    /// last one ended.
+    pub(crate) fn take_to_space(&mut self, text: &[u8], each: bool) -> Option<(usize, usize)> {
+        let (start, mut at) = (self.at, self.at);
+        let space =
+            |at: usize| text.get(at..).is_some_and(|rest| rest.starts_with(SPACE.as_bytes()));
+        while at < self.end && space(at) {
+            at += SPACE.len();
+            if each {
+                break;
+            }
         }
+        while at < self.end && !space(at) {
+            at += 1;
+        }
+        self.at = at;
+        (start < at).then_some((start, at))
     }
 }

@@ -194,6 +194,18 @@ impl Table {
         self.section(section as usize)
     }
 
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.meta.flags & flag != 0
+    }
+
+    pub(crate) fn raw(&self) -> Added<'_> {
+        Added::new(self.part(Section::AddedRaw))
+    }
+
+    pub(crate) fn word(&self) -> CharMap<'_> {
+        CharMap::new(self.part(Section::Word))
+    }
+
     /// Typed views of all sections: made once per call to encode, a few dozen loads.
     pub(crate) fn view(&self) -> View<'_> {
         let mut stages = [Splitter::EMPTY; MAX_STAGES];
@@ -216,9 +228,8 @@ impl Table {
                 self.part(Section::Filter),
                 self.part(Section::Pairs),
             ),
-            raw: Added::new(self.part(Section::AddedRaw)),
             normalized: Added::new(self.part(Section::AddedNormalized)),
-            word: CharMap::new(self.part(Section::Word)),
+            word: self.word(),
             nfc: CharMap::new(self.part(Section::Nfc)),
             prepend: self.part(Section::Prepend),
             stages,
@@ -232,7 +243,6 @@ pub(crate) struct View<'t> {
     pub(crate) bytes: &'t [[u8; 4]],
     pub(crate) vocab: Vocab<'t>,
     pub(crate) merges: Merges<'t>,
-    pub(crate) raw: Added<'t>,
     pub(crate) normalized: Added<'t>,
     pub(crate) word: CharMap<'t>,
     pub(crate) nfc: CharMap<'t>,

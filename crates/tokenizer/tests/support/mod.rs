@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod models;
+
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 use warmpath_tokenizer::{Encoder, compile};
