@@ -37,11 +37,13 @@ pub struct Cli {
 /// What the indexer can do beside serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Tokenize JSON lines from stdin: {"text": …} or an OpenAI body, to {"ids": […]} or {"error": …} each
+    /// Tokenize JSON lines from stdin: {"text": …} or a request's body, to {"ids": […]} or {"error": …} each
     ///
     /// A text is encoded as it is, without the special tokens that a prompt
     /// would begin with; a body becomes the ids that the engine hashes. A body
-    /// with several prompts gives "prompts" too.
+    /// with several prompts gives "prompts" too. Bodies with neither messages nor
+    /// a prompt, and those of other endpoints than chat and completions, say in a
+    /// field "path" where they would be sent, such as "/v1/responses".
     Tokens {
         /// Folder of the model: tokenizer.json, tokenizer_config.json, chat template
         #[arg(long, env = "WARMPATH_MODEL_PATH", value_name = "DIR")]

@@ -71,6 +71,19 @@ fn answer(
     Ok(())
 }
 
+/// Where a body goes: where its `path` says, else what its own fields leave no doubt of.
+fn endpoint(body: &Value) -> Result<Endpoint, String> {
+    match body.get("path").and_then(Value::as_str) {
+        Some(path) => Endpoint::of_path(path)
+            .ok_or_else(|| format!("{path:?} is no path of a known endpoint")),
+        None if body.get("messages").is_some() => Ok(Endpoint::Chat),
+        None if body.get("prompt").is_some() => Ok(Endpoint::Completions),
+        None => {
+            Err("a body without messages or prompt needs a path, such as \"/v1/responses\"".into())
+        }
+    }
+}
+
 fn ids(model: &Model, encoder: &dyn Encode, line: &[u8]) -> Result<Value, String> {
     let value: Value =
         serde_json::from_slice(line).map_err(|error| format!("the line is not JSON: {error}"))?;
@@ -79,8 +92,7 @@ fn ids(model: &Model, encoder: &dyn Encode, line: &[u8]) -> Result<Value, String
         encoder.encode(text, &mut ids).map_err(|error| error.to_string())?;
         return Ok(json!({ "ids": ids }));
     }
-    let endpoint =
-        if value.get("messages").is_some() { Endpoint::Chat } else { Endpoint::Completions };
+    let endpoint = endpoint(&value)?;
     let request = warmpath_prompt::parse(endpoint, line).map_err(|error| error.to_string())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let prompts = model.tokenize(&request, now).map_err(|error| error.to_string())?;

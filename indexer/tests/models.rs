@@ -98,7 +98,7 @@ async fn a_clients_own_body_is_tokenized_and_routed() {
     assert_eq!(decision["total_blocks"], 2);
     assert_eq!(indexer.metric("warmpath_tokenized_texts_total{model=\"m\"}").await, 3.0);
 
-    let wrong = post("/v1/embeddings", &chat).await.unwrap();
+    let wrong = post("/v1/files", &chat).await.unwrap();
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
     let image = json!({"model": "m", "messages": [{"role": "user", "content":
         [{"type": "image_url", "image_url": {"url": "data:x"}}]}]});

@@ -1,4 +1,4 @@
-//! What a client asks: OpenAI bodies, read as the engine's own models read them.
+//! What a client asks: the engine's request bodies, read as its own models read them.
 //!
 //! Only what can change the prompt is looked at. The engine refuses many bodies
 //! that pass here (a temperature that is text, say); its error answer does not
@@ -8,37 +8,18 @@
 mod chat;
 mod completions;
 mod message;
+mod messages;
+mod paths;
+mod pooling;
+mod responses;
 
 pub(crate) use chat::Chat;
 pub(crate) use completions::{Completions, Prompt};
 pub(crate) use message::{Message, Part};
+pub use paths::Endpoint;
 
 use crate::Refusal;
 use crate::json::{self, Dict, Json, JsonError};
-
-/// Which OpenAI endpoint a body was sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `/v1/chat/completions`.
-    Chat,
-    /// `/v1/completions`.
-    Completions,
-}
-
-impl Endpoint {
-    /// The endpoint that a request path names: a query string is ignored, and any
-    /// prefix before `/v1/` is allowed.
-    pub fn of_path(path: &str) -> Option<Endpoint> {
-        let path = path.split(['?', '#']).next().unwrap_or(path);
-        if path.ends_with("/v1/chat/completions") {
-            Some(Endpoint::Chat)
-        } else if path.ends_with("/v1/completions") {
-            Some(Endpoint::Completions)
-        } else {
-            None
-        }
-    }
-}
 
 /// A body that was read; [`Model::tokenize`](crate::Model::tokenize) makes its token ids.
 #[derive(Clone, Debug)]
@@ -56,7 +37,9 @@ pub struct Request {
 pub(crate) enum Asked {
     Chat(Box<Chat>),
     Completions(Completions),
-    /// The ids that a prefill worker computed, in `kv_transfer_params`.
+    /// Queries, then documents, for a model that embeds each of them.
+    Pairs(Completions),
+    /// The client's own ids, or those that a prefill worker computed.
     Ids(Vec<u32>),
 }
 
@@ -69,6 +52,14 @@ pub(crate) struct Fitting {
     pub keep: Option<usize>,
     /// `truncation_side`.
     pub side: Option<Side>,
+    /// The side where the request names none.
+    pub usual_side: Side,
+}
+
+impl Fitting {
+    /// Nothing is added and nothing cut.
+    const AS_IT_IS: Fitting =
+        Fitting { special: false, keep: None, side: None, usual_side: Side::Left };
 }
 
 /// The side that truncation cuts.
@@ -93,15 +84,26 @@ pub fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request, Refusal> {
         Some(Json::Str(salt)) if !salt.is_empty() => Some(salt),
         Some(_) => return Err(Refusal::Invalid("cache_salt")),
     };
-    let fitting = fitting(&body, endpoint == Endpoint::Completions)?;
-    let prompt = match endpoint {
-        Endpoint::Chat => chat::read(body)?,
-        Endpoint::Completions => Asked::Completions(completions::read(body)?),
+    let (prompt, fitting) = match endpoint {
+        Endpoint::Chat => {
+            let fitting = fitting(&body, false, Side::Left)?;
+            (chat::read(body)?, fitting)
+        }
+        Endpoint::Completions => {
+            let fitting = fitting(&body, true, Side::Left)?;
+            (Asked::Completions(completions::read(body)?), fitting)
+        }
+        Endpoint::Responses => (responses::read(body)?, Fitting::AS_IT_IS),
+        Endpoint::Messages => (messages::read(body)?, Fitting::AS_IT_IS),
+        Endpoint::Embeddings | Endpoint::Pooling | Endpoint::Classify => pooling::read(body)?,
+        Endpoint::Score => pooling::score(body)?,
+        Endpoint::Rerank => pooling::rerank(body)?,
+        Endpoint::Generate => (completions::generate(body)?, Fitting::AS_IT_IS),
     };
     Ok(Request { model, cache_salt, prompt, fitting })
 }
 
-fn fitting(body: &Dict, special: bool) -> Result<Fitting, Refusal> {
+fn fitting(body: &Dict, special: bool, usual_side: Side) -> Result<Fitting, Refusal> {
     let keep = match body.given("truncate_prompt_tokens") {
         None => None,
         // -1 keeps what the engine's context length allows, which is not known here.
@@ -120,7 +122,7 @@ fn fitting(body: &Dict, special: bool) -> Result<Fitting, Refusal> {
         Some(Json::Str(side)) if side == "right" => Some(Side::Right),
         Some(_) => return Err(Refusal::Invalid("truncation_side")),
     };
-    Ok(Fitting { special: flag(body, "add_special_tokens", special)?, keep, side })
+    Ok(Fitting { special: flag(body, "add_special_tokens", special)?, keep, side, usual_side })
 }
 
 /// A boolean as pydantic reads one outside strict mode.

@@ -5,6 +5,7 @@
 //! what is not is refused when the folder is loaded, with the reason.
 
 mod classes;
+mod probe;
 mod templates;
 mod tokens;
 
@@ -83,6 +84,7 @@ impl ModelFolder {
         let (prefix, suffix) = tokens::around(&tokenizer)?;
         let mut spec = ModelSpec { special_tokens, prefix, suffix, ..ModelSpec::default() };
         templates::read(&files, &mut spec)?;
+        probe::settle(&files, &mut spec);
         Ok(ModelFolder { spec, tokenizer: Arc::new(tokenizer) })
     }
 

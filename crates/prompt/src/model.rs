@@ -64,7 +64,10 @@ impl Model {
         let ids = match &request.prompt {
             Asked::Ids(ids) => vec![ids.clone()],
             Asked::Chat(chat) => vec![self.fit_text(&self.render(chat, unix_seconds)?, fitting)?],
-            Asked::Completions(completions) => completions
+            Asked::Pairs(_) if self.spec.pair_scores => {
+                return Err(Refusal::Unsupported("scores of a cross-encoder"));
+            }
+            Asked::Completions(completions) | Asked::Pairs(completions) => completions
                 .prompts
                 .iter()
                 .map(|prompt| match prompt {
@@ -95,7 +98,8 @@ impl Model {
         let (template, format) =
             tool_use.or_else(|| self.templates.get("default")).ok_or_else(missing)?;
         let open = chat.continue_final_message;
-        let conversation = Conversation::new(&chat.messages, *format, template.source(), open)?;
+        let conversation =
+            Conversation::new(chat.messages(&self.spec)?, *format, template.source(), open)?;
 
         let optional = |json: &Option<_>| json.as_ref().map_or(Value::from(()), value::from_json);
         let mut variables: Vec<(Arc<str>, Value)> = Vec::new();
@@ -103,6 +107,7 @@ impl Model {
             variables.push((Arc::from(name.as_str()), Value::from(text.as_str())));
         }
         variables.extend(value::from_dict(&chat.variables));
+        variables.extend(value::from_dict(&chat.efforts(&self.spec)?));
         variables.push((Arc::from("messages"), conversation.messages()));
         variables.push((Arc::from("tools"), optional(&chat.tools)));
         variables.push((Arc::from("documents"), optional(&chat.documents)));
@@ -119,12 +124,16 @@ impl Model {
         self.encoder.encode(text, &mut ids)?;
         if let Fitting { keep: Some(keep), side: None, .. } = fitting {
             // Without an explicit side the tokenizer cuts, and it cuts the text's
-            // tokens only, from the left as the engine configures it.
+            // tokens only, from the side that the engine configures.
             let room = keep
                 .checked_sub(prefix.len() + suffix.len())
                 .ok_or(Refusal::Invalid("truncate_prompt_tokens"))?;
             let content = ids.len() - prefix.len();
-            ids.drain(prefix.len()..prefix.len() + content.saturating_sub(room));
+            let excess = content.saturating_sub(room);
+            match fitting.usual_side {
+                Side::Left => drop(ids.drain(prefix.len()..prefix.len() + excess)),
+                Side::Right => ids.truncate(ids.len() - excess),
+            }
         }
         ids.extend_from_slice(suffix);
         Ok(fitted(ids, fitting))
@@ -133,7 +142,7 @@ impl Model {
 
 fn fitted(mut ids: Vec<u32>, fitting: Fitting) -> Vec<u32> {
     if let Some(keep) = fitting.keep.filter(|keep| *keep < ids.len()) {
-        match fitting.side.unwrap_or(Side::Left) {
+        match fitting.side.unwrap_or(fitting.usual_side) {
             Side::Left => drop(ids.drain(..ids.len() - keep)),
             Side::Right => ids.truncate(keep),
         }

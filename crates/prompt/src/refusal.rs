@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The client brings its own chat template.
     #[error("the request brings its own chat template")]
     RequestTemplate,
+    /// It continues an earlier response, which only one engine remembers.
+    #[error("the request continues an earlier response")]
+    PreviousResponse,
     /// A field whose effect on the prompt is not reproduced.
     #[error("{0} is not reproduced")]
     Unsupported(&'static str),
@@ -63,6 +66,7 @@ impl Refusal {
             Refusal::Media => "media",
             Refusal::PromptEmbeds => "prompt_embeds",
             Refusal::RequestTemplate => "request_template",
+            Refusal::PreviousResponse => "previous_response",
             Refusal::Unsupported(_) => "unsupported",
             Refusal::NoTemplate(_) => "no_template",
             Refusal::TemplateRaised => "template_raised",

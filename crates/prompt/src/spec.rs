@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Names the JSON layout of [`ModelSpec`].
-pub const SPEC_FORMAT: &str = "warmpath-spec-1";
+pub const SPEC_FORMAT: &str = "warmpath-spec-2";
 
 /// How a model's prompts are made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,16 @@ pub struct ModelSpec {
     pub prefix: Vec<u32>,
     /// Ids that `add_special_tokens` puts after a prompt.
     pub suffix: Vec<u32>,
+    /// Whether the templates take a system message at the front only; unknown where
+    /// trying it out failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_first: Option<bool>,
+    /// The reasoning effort that stands for thinking turned off; unknown where trying
+    /// it out failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled_effort: Option<String>,
+    /// Whether the model scores a query and a document together, as one prompt.
+    pub pair_scores: bool,
 }
 
 /// One Jinja template.

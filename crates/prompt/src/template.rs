@@ -11,6 +11,8 @@ pub(crate) mod python;
 mod source;
 pub(crate) mod value;
 
+#[cfg(feature = "library")]
+pub(crate) use source::marks_generation;
 pub(crate) use source::prepare;
 
 use crate::Refusal;
@@ -85,6 +87,20 @@ impl Template {
     /// The text as its author wrote it.
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether plain Jinja, without transformers' functions, fails with `variables`;
+    /// nothing where that is not known.
+    #[cfg(feature = "library")]
+    pub(crate) fn fails_bare(mut self, variables: Vec<(Arc<str>, Value)>) -> Option<bool> {
+        self.environment.remove_global("raise_exception");
+        let context = Value::from_pairs(variables);
+        let rendered = self.environment.get_template(NAME).and_then(|it| it.render(context));
+        match rendered.map_err(|error| error.kind()) {
+            Ok(_) => Some(false),
+            Err(ErrorKind::UndefinedError | ErrorKind::UnknownFunction) => Some(true),
+            Err(_) => None,
+        }
     }
 
     /// Renders with `variables`; later ones replace earlier ones of the same name.

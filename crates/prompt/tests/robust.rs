@@ -52,7 +52,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn survive(body: &[u8]) {
-    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+    for endpoint in Endpoint::ALL {
         let Ok(request) = parse(endpoint, body) else { continue };
         for model in MODELS.iter() {
             if let Ok(prompts) = model.tokenize(&request, 0) {
@@ -128,6 +128,22 @@ proptest! {
         let tool = format!(r#"{{"type":"function","function":{{"name":"f","parameters":{{"a":{tools}}}}}}}"#);
         survive(format!(r#"{{"model":"m","tools":[{tool}],"messages":[
             {{"role":"assistant","content":"x","tool_calls":[{call}]}},{{"role":"{role}","content":"y"}}]}}"#).as_bytes());
+    }
+
+    #[test]
+    fn any_json_in_the_fields_of_any_endpoint(
+        input in json(), system in json(), tools in json(), block in json(), kwargs in json(),
+        kind in "text|thinking|tool_use|tool_result|image|message|reasoning|function_call|x",
+        role in "user|assistant|system|developer|x",
+    ) {
+        survive(format!(r#"{{"model":"m","input":{input},"instructions":{system},"tools":{tools},"reasoning":{kwargs},
+            "query":{input},"documents":{block},"text_1":{system},"text_2":{block},"token_ids":{input}}}"#).as_bytes());
+        let item = format!(r#"{{"type":"{kind}","role":"{role}","content":{block},"text":{input},"thinking":{input},
+            "id":"1","call_id":"1","name":"f","input":{kwargs},"arguments":"{{}}","summary":[],"output":{input}}}"#);
+        survive(format!(r#"{{"model":"m","input":[{item},{item}],"tools":[{{"type":"function","name":"f","parameters":{kwargs}}}]}}"#).as_bytes());
+        let message = format!(r#"{{"role":"{role}","content":[{item},{block}]}}"#);
+        survive(format!(r#"{{"model":"m","max_tokens":1,"messages":[{message},{message}],"system":{system},
+            "tools":[{{"name":"f","input_schema":{kwargs}}}],"thinking":{{"type":"disabled"}}}}"#).as_bytes());
     }
 
     #[cfg(feature = "table")]

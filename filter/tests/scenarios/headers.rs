@@ -48,7 +48,7 @@ pub fn without_overrides_a_pin_is_not_heard(start: Start) {
 
 pub fn what_is_not_a_prompt_passes_at_once(start: Start) {
     let mut gateway = Gateway::ready(start, "");
-    for (method, path) in [("GET", CHAT), ("POST", "/v1/embeddings"), ("PUT", CHAT), ("POST", "")] {
+    for (method, path) in [("GET", CHAT), ("POST", "/v1/files"), ("PUT", CHAT), ("POST", "")] {
         let (context, action) = gateway.begin(&[(":method", method), (":path", path)], false);
         assert_eq!(action, Action::Continue, "{method} {path}");
         assert_eq!(gateway.body(context, b"{}", true), Action::Continue);

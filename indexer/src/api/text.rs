@@ -74,7 +74,7 @@ impl Api {
     fn tokenize(&self, path: Option<&str>, body: &[u8]) -> Result<Question, ApiError> {
         let endpoint = match path {
             Some(path) => Endpoint::of_path(path).ok_or_else(|| {
-                ApiError::bad_request(format!("{path:?} is neither chat nor completions"))
+                ApiError::bad_request(format!("{path:?} is no path of a known endpoint"))
             })?,
             None => shape(body),
         };

@@ -1,9 +1,9 @@
 //! `/v1/chat/completions`: messages, tools and what else a template sees.
 
 use super::message::{self, Message};
-use super::{Asked, flag, ids};
-use crate::Refusal;
+use super::{Asked, flag, ids, messages::Late};
 use crate::json::{Dict, Json};
+use crate::{ModelSpec, Refusal};
 
 /// A conversation, and what is passed to the template with it.
 #[derive(Clone, Debug)]
@@ -16,6 +16,30 @@ pub(crate) struct Chat {
     pub variables: Dict,
     pub add_generation_prompt: bool,
     pub continue_final_message: bool,
+    /// What only the model's template settles.
+    pub late: Late,
+}
+
+impl Chat {
+    /// The messages for a template of the kind that `spec` describes.
+    pub(crate) fn messages(&self, spec: &ModelSpec) -> Result<&[Message], Refusal> {
+        match (&self.late.merged, spec.system_first) {
+            (None, _) | (_, Some(false)) => Ok(&self.messages),
+            (Some(merged), Some(true)) => Ok(merged),
+            (Some(_), None) => Err(Refusal::Unsupported("system messages among the others")),
+        }
+    }
+
+    /// Variables that `spec` adds to the client's own.
+    pub(crate) fn efforts(&self, spec: &ModelSpec) -> Result<Dict, Refusal> {
+        let mut added = Dict::default();
+        if self.late.thinking_disabled {
+            let effort = spec.disabled_effort.as_deref();
+            let effort = effort.ok_or(Refusal::Unsupported("thinking: disabled"))?;
+            set_effort(&mut added, &self.variables, effort);
+        }
+        Ok(added)
+    }
 }
 
 /// Arguments of transformers' `apply_chat_template` itself: taken from
@@ -50,17 +74,44 @@ const MAX_MESSAGES: usize = 8192;
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
-    let template = body.given("chat_template").is_some()
-        || matches!(body.get("chat_template_kwargs"),
-            Some(Json::Dict(kwargs)) if kwargs.given("chat_template").is_some());
-    if template {
-        return Err(Refusal::RequestTemplate);
-    }
     let Some(Json::List(messages)) = body.remove("messages") else {
         return Err(Refusal::Invalid("messages"));
     };
+    if body.given("chat_template").is_some() {
+        return Err(Refusal::RequestTemplate);
+    }
     let messages: Vec<Message> =
         messages.into_iter().map(message::read).collect::<Result<_, _>>()?;
+    let tools = match body.given("tools") {
+        None => None,
+        Some(Json::List(given)) if !given.is_empty() => Some(tools(given)?),
+        Some(_) => return Err(Refusal::Invalid("tools")),
+    };
+    assemble(body, messages, tools, Unset::Dropped, Late::default())
+}
+
+/// What becomes of template variables that are `None` or "auto".
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unset {
+    /// They count as not given.
+    Dropped,
+    /// The template sees them.
+    Kept,
+}
+
+/// A chat of what was read of its messages and tools, and of the other fields of `body`.
+pub(super) fn assemble(
+    mut body: Dict,
+    messages: Vec<Message>,
+    tools: Option<Json>,
+    unset: Unset,
+    late: Late,
+) -> Result<Asked, Refusal> {
+    if let Some(Json::Dict(kwargs)) = body.get("chat_template_kwargs")
+        && kwargs.given("chat_template").is_some()
+    {
+        return Err(Refusal::RequestTemplate);
+    }
     if let Some(ids) = transferred(&body)? {
         return Ok(Asked::Ids(ids));
     }
@@ -75,18 +126,19 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
     if add_generation_prompt && continue_final_message {
         return Err(Refusal::Invalid("continue_final_message with add_generation_prompt"));
     }
-    let mut variables = variables(&mut body)?;
+    let mut variables = variables(&mut body, unset)?;
     let documents = match body.remove("documents") {
-        None | Some(Json::Null) => variables.remove("documents"),
+        None | Some(Json::Null) => variables.remove("documents").filter(|given| !given.is_null()),
         given => given,
     };
     Ok(Asked::Chat(Box::new(Chat {
         messages,
-        tools: tools(&body)?,
+        tools,
         documents: documents.map(checked_documents).transpose()?,
         variables,
         add_generation_prompt,
         continue_final_message,
+        late,
     })))
 }
 
@@ -104,7 +156,7 @@ fn transferred(body: &Dict) -> Result<Option<Vec<u32>>, Refusal> {
 }
 
 /// `chat_template_kwargs` and the fields that act as such.
-fn variables(body: &mut Dict) -> Result<Dict, Refusal> {
+fn variables(body: &mut Dict, unset: Unset) -> Result<Dict, Refusal> {
     let mut variables = match body.remove("chat_template_kwargs") {
         None | Some(Json::Null) => Dict::default(),
         Some(Json::Dict(kwargs)) => kwargs,
@@ -113,18 +165,19 @@ fn variables(body: &mut Dict) -> Result<Dict, Refusal> {
     match body.remove("reasoning_effort") {
         None | Some(Json::Null) => {}
         Some(Json::Str(effort)) if EFFORTS.contains(&effort.as_str()) => {
-            if variables.get("enable_thinking").is_none() {
-                variables.set("enable_thinking", Json::Bool(effort != "none"));
+            let mut added = Dict::default();
+            set_effort(&mut added, &variables, &effort);
+            for (name, value) in added {
+                variables.set(&name, value);
             }
-            variables.set("reasoning_effort", Json::Str(effort));
         }
         Some(_) => return Err(Refusal::Invalid("reasoning_effort")),
     }
     let mut kept = Vec::new();
     for (name, value) in variables {
-        // The engine merges these over its defaults, and what equals None or
-        // "auto" counts as not given.
-        if value.is_null() || value.as_str() == Some("auto") {
+        // Merged over the engine's defaults, what equals None or "auto" counts as not
+        // given; as those defaults themselves, it counts.
+        if unset == Unset::Dropped && (value.is_null() || value.as_str() == Some("auto")) {
             continue;
         }
         // The body's own fields of these names always win.
@@ -141,6 +194,14 @@ fn variables(body: &mut Dict) -> Result<Dict, Refusal> {
     Ok(kept.into_iter().collect())
 }
 
+/// `reasoning_effort` as the template sees it; `given` are the client's variables.
+fn set_effort(variables: &mut Dict, given: &Dict, effort: &str) {
+    if given.get("enable_thinking").is_none() {
+        variables.set("enable_thinking", Json::Bool(effort != "none"));
+    }
+    variables.set("reasoning_effort", Json::Str(effort.to_owned()));
+}
+
 fn checked_documents(documents: Json) -> Result<Json, Refusal> {
     match &documents {
         Json::List(items) if items.iter().all(|item| item.as_dict().is_some()) => Ok(documents),
@@ -150,13 +211,8 @@ fn checked_documents(documents: Json) -> Result<Json, Refusal> {
 
 /// Tools as the engine's models dump them: unknown keys gone, `description` and
 /// `parameters` always there, `strict` and `defer_loading` only where given.
-fn tools(body: &Dict) -> Result<Option<Json>, Refusal> {
+pub(super) fn tools(given: &[Json]) -> Result<Json, Refusal> {
     const INVALID: Refusal = Refusal::Invalid("tools");
-    let tools = match body.given("tools") {
-        None => return Ok(None),
-        Some(Json::List(tools)) if !tools.is_empty() => tools,
-        Some(_) => return Err(INVALID),
-    };
     let dump = |tool: &Json| -> Result<Json, Refusal> {
         let tool = tool.as_dict().ok_or(INVALID)?;
         if tool.get("type").is_some_and(|kind| kind.as_str() != Some("function")) {
@@ -192,5 +248,5 @@ fn tools(body: &Dict) -> Result<Option<Json>, Refusal> {
         }
         Ok(Json::Dict(dumped))
     };
-    tools.iter().map(dump).collect::<Result<_, _>>().map(|tools| Some(Json::List(tools)))
+    given.iter().map(dump).collect::<Result<_, _>>().map(Json::List)
 }

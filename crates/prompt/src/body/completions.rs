@@ -1,6 +1,7 @@
-//! `/v1/completions`: a prompt in one of its four forms, or several of them.
+//! `/v1/completions`: a prompt in one of its four forms, or several of them; and
+//! `/inference/v1/generate`: ids.
 
-use super::ids;
+use super::{Asked, ids};
 use crate::Refusal;
 use crate::json::{Dict, Json};
 use std::sync::Arc;
@@ -30,38 +31,57 @@ pub(super) fn read(mut body: Dict) -> Result<Completions, Refusal> {
     if body.given("suffix").is_some() {
         return Err(Refusal::Unsupported("suffix"));
     }
-    let prompts = match body.remove(PROMPT) {
-        Some(Json::Str(text)) => vec![text_prompt(text)],
-        Some(Json::List(items)) => list(items)?,
-        _ => return Err(Refusal::Invalid(PROMPT)),
-    };
-    if prompts.is_empty() {
-        return Err(Refusal::Invalid(PROMPT));
-    }
-    Ok(Completions { prompts })
+    prompts(body.remove(PROMPT), PROMPT).map(|prompts| Completions { prompts })
 }
 
-fn list(items: Vec<Json>) -> Result<Vec<Prompt>, Refusal> {
+/// The ids of a body that has nothing else; the engine adds nothing to them.
+pub(super) fn generate(mut body: Dict) -> Result<Asked, Refusal> {
+    const WHAT: &str = "token_ids";
+    let media = |key| match body.given(key) {
+        None => false,
+        Some(Json::List(items)) => !items.is_empty(),
+        Some(_) => true,
+    };
+    if media("features") || media("content_parts") {
+        return Err(Refusal::Media);
+    }
+    match body.remove(WHAT) {
+        Some(Json::List(items)) if !items.is_empty() => ids(&items, WHAT).map(Asked::Ids),
+        _ => Err(Refusal::Invalid(WHAT)),
+    }
+}
+
+/// The prompts in the field `what`, at least one.
+pub(super) fn prompts(given: Option<Json>, what: &'static str) -> Result<Vec<Prompt>, Refusal> {
+    let prompts = match given {
+        Some(Json::Str(text)) => vec![text_prompt(text)],
+        Some(Json::List(items)) => list(items, what)?,
+        _ => return Err(Refusal::Invalid(what)),
+    };
+    if prompts.is_empty() { Err(Refusal::Invalid(what)) } else { Ok(prompts) }
+}
+
+fn list(items: Vec<Json>, what: &'static str) -> Result<Vec<Prompt>, Refusal> {
     match items.first() {
-        Some(Json::Int(_)) => Ok(vec![Prompt::Ids(ids(&items, PROMPT)?)]),
+        Some(Json::Int(_)) => Ok(vec![Prompt::Ids(ids(&items, what)?)]),
         Some(Json::Str(_)) => items
             .into_iter()
             .map(|item| match item {
                 Json::Str(text) => Ok(text_prompt(text)),
-                _ => Err(Refusal::Invalid(PROMPT)),
+                _ => Err(Refusal::Invalid(what)),
             })
             .collect(),
         Some(Json::List(_)) => items
             .iter()
             .map(|item| match item {
-                Json::List(inner) => ids(inner, PROMPT).map(Prompt::Ids),
-                _ => Err(Refusal::Invalid(PROMPT)),
+                Json::List(inner) => ids(inner, what).map(Prompt::Ids),
+                _ => Err(Refusal::Invalid(what)),
             })
             .collect(),
-        _ => Err(Refusal::Invalid(PROMPT)),
+        _ => Err(Refusal::Invalid(what)),
     }
 }
 
-fn text_prompt(text: String) -> Prompt {
+pub(super) fn text_prompt(text: String) -> Prompt {
     Prompt::Text(text.into())
 }

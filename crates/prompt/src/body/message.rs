@@ -16,6 +16,22 @@ pub(crate) struct Message {
     pub rest: Dict,
 }
 
+impl Message {
+    /// Adds calls, in their final form, and reasoning to a message of the assistant.
+    pub(super) fn says(&mut self, calls: Vec<Json>, reasoning: Option<String>) {
+        let mut rest = Dict::default();
+        if !calls.is_empty() {
+            rest.set("tool_calls", Json::List(calls));
+        }
+        if let Some(reasoning) = reasoning {
+            rest.set("reasoning", Json::Str(reasoning.clone()));
+            rest.set("reasoning_content", Json::Str(reasoning));
+        }
+        rest.append(std::mem::take(&mut self.rest));
+        self.rest = rest;
+    }
+}
+
 /// One part of a message's content.
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
@@ -220,7 +236,7 @@ fn tool_call(call: Json) -> Result<Json, Refusal> {
 }
 
 /// What is no JSON object counts as an empty one.
-fn decoded(arguments: &str) -> Result<Dict, Refusal> {
+pub(super) fn decoded(arguments: &str) -> Result<Dict, Refusal> {
     match json::read(arguments) {
         Ok(Json::Dict(arguments)) => Ok(arguments),
         Ok(_) | Err(JsonError::Syntax) => Ok(Dict::default()),

@@ -33,6 +33,16 @@ fn endpoints_are_known_behind_any_prefix_and_query() {
         ("/v1/chat/completions", Some(Endpoint::Chat)),
         ("/tenant/a/v1/chat/completions?x=/v1/completions", Some(Endpoint::Chat)),
         ("/v1/completions", Some(Endpoint::Completions)),
+        ("/v1/responses", Some(Endpoint::Responses)),
+        ("/v1/messages?beta=true", Some(Endpoint::Messages)),
+        ("/v1/messages/count_tokens", None),
+        ("/v1/responses/resp_1/cancel", None),
+        ("/v1/embeddings", Some(Endpoint::Embeddings)),
+        ("/pooling", Some(Endpoint::Pooling)),
+        ("/classify", Some(Endpoint::Classify)),
+        ("/v1/score", Some(Endpoint::Score)),
+        ("/v2/rerank", Some(Endpoint::Rerank)),
+        ("/inference/v1/generate", Some(Endpoint::Generate)),
         ("/v1/models", None),
         ("/v1/chat/completions/batch", None),
         ("", None),
@@ -241,4 +251,35 @@ fn conversations_without_end_are_refused() {
     let many = vec![r#"{"role":"user","content":""}"#; 8193].join(",");
     let body = format!(r#"{{"model":"m","messages":[{many}]}}"#);
     assert_eq!(name(Endpoint::Chat, &body), "template_limit");
+}
+
+#[test]
+fn other_endpoints_refuse_by_name_what_can_not_be_known() {
+    for (endpoint, body, refusal) in [
+        (Endpoint::Responses, r#""input":"x","previous_response_id":"r""#, "previous_response"),
+        (Endpoint::Responses, r#""input":"x","truncation":"auto""#, "unsupported"),
+        (
+            Endpoint::Responses,
+            r#""input":"x","tools":[{"type":"custom","name":"f"}]"#,
+            "unsupported",
+        ),
+        (Endpoint::Responses, r#""input":[{"type":"item_reference","id":"i"}]"#, "unsupported"),
+        (Endpoint::Responses, r#""input":5"#, "invalid"),
+        (Endpoint::Messages, r#""messages":[{"role":"user","content":[{"type":"x"}]}]"#, "invalid"),
+        (Endpoint::Messages, r#""messages":[{"role":"tool","content":"x"}]"#, "invalid"),
+        (Endpoint::Embeddings, r#""input":"x","padding":"max_length""#, "unsupported"),
+        (Endpoint::Embeddings, r#""input":[[{"role":"user","content":"x"}]]"#, "unsupported"),
+        (Endpoint::Embeddings, r#""input":"x","messages":[]"#, "unsupported"),
+        (Endpoint::Score, r#""text_1":"x""#, "invalid"),
+        (Endpoint::Score, r#""text_1":"x","text_2":{"content":[]}"#, "media"),
+        (
+            Endpoint::Rerank,
+            r#""query":"x","documents":["y"],"max_tokens_per_doc":4"#,
+            "unsupported",
+        ),
+        (Endpoint::Generate, r#""token_ids":[]"#, "invalid"),
+        (Endpoint::Generate, r#""token_ids":[1],"features":{}"#, "media"),
+    ] {
+        assert_eq!(name(endpoint, &format!(r#"{{"model":"m",{body}}}"#)), refusal, "{body}");
+    }
 }

@@ -5,7 +5,7 @@
 //! than vocabulary, merges and post-processor from the file. For those known here
 //! the file must say what the code builds; the others are refused.
 
-use super::{Files, LoadError};
+use super::{Files, LoadError, optional_dict};
 use crate::json::{Dict, Json};
 
 /// The classes told apart.
@@ -108,6 +108,17 @@ const OWN_TOKENIZER: [&str; 8] = [
     "InklingForConditionalGeneration",
 ];
 
+/// Where sentence-transformers say how texts are prepared.
+const SENTENCES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -135,6 +146,12 @@ pub(super) fn check(files: &Files) -> Result<Class, LoadError> {
     }
     if matches!(config.get("fix_mistral_regex"), Some(Json::Bool(true))) {
         return unsupported("fix_mistral_regex replaces the pattern of tokenizer.json".to_owned());
+    }
+    for name in SENTENCES {
+        let sentences = optional_dict(&files.folder.join(name))?;
+        if matches!(sentences.get("do_lower_case"), Some(Json::Bool(true))) {
+            return unsupported(format!("{name} has texts lowered first"));
+        }
     }
     let class = class(files)?;
     let fits = match class {

@@ -52,6 +52,12 @@ pub(crate) fn prepare(source: &str) -> String {
     out
 }
 
+/// Whether `source` marks what the model generates, with a tag that is transformers' own.
+#[cfg(feature = "library")]
+pub(crate) fn marks_generation(source: &str) -> bool {
+    source.match_indices("{%").any(|(at, _)| source.get(at..).map(word) == Some("generation"))
+}
+
 /// Bytes up to the end of the tag, beyond string literals.
 fn tag_length(tag: &str, end: &str) -> usize {
     let mut at = 2;
