@@ -5,6 +5,7 @@ Plain Rust instead of scripts, so that it runs wherever the project builds; the
 work itself is in `warmpath-testbed`, which the tests use too.
 */
 
+mod bench;
 mod demo;
 mod dist;
 mod e2e;
@@ -31,6 +32,8 @@ enum Command {
     Test(test::Arguments),
     /// Check tokens and cache predictions against engines, request by request
     E2e(e2e::Arguments),
+    /// Measure what things cost
+    Bench(bench::Arguments),
     /// Build what is released into dist/
     Dist(dist::Arguments),
 }
@@ -41,6 +44,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Test(arguments) => test::run(&arguments),
         Command::E2e(arguments) => e2e::run(arguments).await,
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Dist(arguments) => dist::run(&arguments).await,
     };
     match outcome {

@@ -1,0 +1,51 @@
+//! `cargo xtask bench`: what things cost, beside what others make.
+//!
+//! The benchmarks that need other people's crates are packages of their own under
+//! `benches/`, outside the workspace: whoever builds Warmpath builds none of them.
+//! They take their arguments themselves.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+use warmpath_testbed::build;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// The prefix index beside dynamo-kv-router's three
+    #[command(disable_help_flag = true)]
+    Radix(Passed),
+}
+
+/// What the benchmark itself reads; `--help` lists it.
+#[derive(clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    rest: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.what {
+        What::Radix(passed) => package("radix", &passed.rest),
+    }
+}
+
+/// Builds a package under `benches/` as released, and runs it.
+fn package(name: &str, arguments: &[OsString]) -> Result<()> {
+    let manifest = build::workspace_root().join("benches").join(name).join("Cargo.toml");
+    let mut command = build::cargo();
+    command.args(["run", "--release", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+    // Paths among the arguments are meant from where the caller is.
+    command.current_dir(std::env::current_dir()?);
+    let status = command.arg("--").args(arguments).status()?;
+    if !status.success() {
+        bail!("the benchmark {name} ended with {status}");
+    }
+    Ok(())
+}
