@@ -19,7 +19,7 @@ pub(crate) use message::{Message, Part};
 pub use paths::Endpoint;
 
 use crate::Refusal;
-use crate::json::{self, Dict, Json, JsonError};
+use crate::json::{Dict, Json, JsonError};
 
 /// A body that was read; [`Model::tokenize`](crate::Model::tokenize) makes its token ids.
 #[derive(Clone, Debug)]
@@ -70,18 +70,17 @@ pub(crate) enum Side {
 }
 
 /// Reads the body of a request to `endpoint`.
-pub fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request, Refusal> {
-    let text = std::str::from_utf8(body).map_err(|_| Refusal::NotJson)?;
-    let Json::Dict(mut body) = json::read(text)? else {
+pub(crate) fn read(endpoint: Endpoint, body: Json) -> Result<Request, Refusal> {
+    let Json::Dict(mut body) = body else {
         return Err(Refusal::NotJson);
     };
     let model = match body.remove("model") {
-        Some(Json::Str(model)) => model,
+        Some(Json::Str(model)) => model.into(),
         _ => return Err(Refusal::NoModel),
     };
     let cache_salt = match body.remove("cache_salt") {
         None | Some(Json::Null) => None,
-        Some(Json::Str(salt)) if !salt.is_empty() => Some(salt),
+        Some(Json::Str(salt)) if !salt.is_empty() => Some(salt.into()),
         Some(_) => return Err(Refusal::Invalid("cache_salt")),
     };
     let (prompt, fitting) = match endpoint {

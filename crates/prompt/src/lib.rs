@@ -47,7 +47,7 @@ mod spec;
 mod table;
 mod template;
 
-pub use body::{Endpoint, Request, parse};
+pub use body::{Endpoint, Request};
 pub use cache::{Cache, CacheStats};
 #[cfg(feature = "library")]
 pub use folder::{LoadError, ModelFolder};
@@ -55,7 +55,7 @@ pub use job::{Hashed, Job, Progress, Want};
 #[cfg(feature = "library")]
 pub use library::LibraryEncoder;
 pub use model::{Encode, Model, ModelError, Prompts};
-pub use reader::BodyReader;
+pub use reader::{BodyReader, parse};
 pub use refusal::Refusal;
 pub use spec::{ChatTemplate, ContentFormat, ModelSpec, SPEC_FORMAT};
 #[cfg(feature = "table")]

@@ -1,33 +1,47 @@
-//! A body read as its chunks arrive.
+//! A request read as the chunks of its body arrive.
 
 use crate::Refusal;
-use crate::body::{Endpoint, Request, parse};
+use crate::body::{self, Endpoint, Request};
+use crate::json::Reader;
 
-/// Reads a request's body chunk by chunk; [`parse`] of all chunks together says the
-/// same.
-///
-/// A refusal is final: what is fed after it is not looked at, and
-/// [`finish`](BodyReader::finish) repeats it.
+/// Reads a request's body chunk by chunk, each of them once; how it is cut makes no
+/// difference.
 #[derive(Debug)]
 pub struct BodyReader {
     endpoint: Endpoint,
-    body: Vec<u8>,
+    reader: Result<Reader, Refusal>,
 }
 
 impl BodyReader {
     /// A reader for the body of a request to `endpoint`.
     pub fn new(endpoint: Endpoint) -> BodyReader {
-        BodyReader { endpoint, body: Vec::new() }
+        BodyReader { endpoint, reader: Ok(Reader::default()) }
     }
 
     /// Reads the next chunk, which may end anywhere.
+    ///
+    /// A refusal is final: later chunks are not looked at, and
+    /// [`finish`](BodyReader::finish) repeats it. What was read so far is dropped.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
-        self.body.extend_from_slice(chunk);
-        Ok(())
+        let fed = match &mut self.reader {
+            Ok(reader) => reader.feed(chunk).map_err(Refusal::from),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        if let Err(refusal) = &fed {
+            self.reader = Err(refusal.clone());
+        }
+        fed
     }
 
     /// The request, now that its body is complete.
     pub fn finish(self) -> Result<Request, Refusal> {
-        parse(self.endpoint, &self.body)
+        body::read(self.endpoint, self.reader?.finish()?)
     }
+}
+
+/// Reads a whole body: one chunk of a [`BodyReader`].
+pub fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request, Refusal> {
+    let mut reader = BodyReader::new(endpoint);
+    reader.feed(body)?;
+    reader.finish()
 }

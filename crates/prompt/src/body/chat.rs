@@ -199,7 +199,7 @@ fn set_effort(variables: &mut Dict, given: &Dict, effort: &str) {
     if given.get("enable_thinking").is_none() {
         variables.set("enable_thinking", Json::Bool(effort != "none"));
     }
-    variables.set("reasoning_effort", Json::Str(effort.to_owned()));
+    variables.set("reasoning_effort", Json::Str(effort.into()));
 }
 
 fn checked_documents(documents: Json) -> Result<Json, Refusal> {

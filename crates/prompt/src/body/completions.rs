@@ -3,7 +3,7 @@
 
 use super::{Asked, ids};
 use crate::Refusal;
-use crate::json::{Dict, Json};
+use crate::json::{Dict, Json, Str};
 use std::sync::Arc;
 
 /// The prompts of one request, in the client's order.
@@ -82,6 +82,6 @@ fn list(items: Vec<Json>, what: &'static str) -> Result<Vec<Prompt>, Refusal> {
     }
 }
 
-pub(super) fn text_prompt(text: String) -> Prompt {
+pub(super) fn text_prompt(text: Str) -> Prompt {
     Prompt::Text(text.into())
 }

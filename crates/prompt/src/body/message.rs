@@ -4,13 +4,13 @@
 //! a list of parts is the template's property, not the request's.
 
 use crate::Refusal;
-use crate::json::{self, Dict, Json, JsonError};
+use crate::json::{self, Dict, Json, JsonError, Str};
 use std::sync::Arc;
 
 /// One message, its content not yet in the template's form.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
-    pub role: String,
+    pub role: Str,
     pub parts: Vec<Part>,
     /// What follows `role` and `content`, in the engine's order.
     pub rest: Dict,
@@ -18,7 +18,7 @@ pub(crate) struct Message {
 
 impl Message {
     /// Adds calls, in their final form, and reasoning to a message of the assistant.
-    pub(super) fn says(&mut self, calls: Vec<Json>, reasoning: Option<String>) {
+    pub(super) fn says(&mut self, calls: Vec<Json>, reasoning: Option<Str>) {
         let mut rest = Dict::default();
         if !calls.is_empty() {
             rest.set("tool_calls", Json::List(calls));

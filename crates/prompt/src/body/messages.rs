@@ -7,7 +7,7 @@ use super::Asked;
 use super::chat::{Unset, assemble, tools};
 use super::message::{self, Message};
 use crate::Refusal;
-use crate::json::{Dict, Json};
+use crate::json::{Dict, Json, Str};
 
 /// What of a conversation is settled by the template.
 #[derive(Clone, Debug, Default)]
@@ -26,12 +26,12 @@ const IGNORED: [&str; 2] = ["redacted_thinking", "tool_reference"];
 
 /// One message as the client wrote it.
 struct Given {
-    role: String,
+    role: Str,
     content: Content,
 }
 
 enum Content {
-    Text(String),
+    Text(Str),
     Blocks(Vec<Dict>),
 }
 
@@ -124,7 +124,7 @@ fn system_texts(content: &Content, inline: bool) -> Result<Vec<String>, Refusal>
     match content {
         Content::Text(text) if text.is_empty() => {}
         Content::Text(text) if inline && text.starts_with(BILLING_HEADER) => {}
-        Content::Text(text) => texts.push(text.clone()),
+        Content::Text(text) => texts.push(text.to_string()),
         Content::Blocks(blocks) => {
             for block in blocks {
                 if matches!(kind(block), "tool_addition" | "tool_removal") {
@@ -158,21 +158,21 @@ fn converted(given: &[Given], top: &[String], merge: bool) -> Result<Vec<Message
         }
         match merge {
             true => first.push(text),
-            false => messages.push(simple("system", Json::Str(text))?),
+            false => messages.push(simple("system", Json::Str(text.into()))?),
         }
     }
     if !first.is_empty() {
-        messages.insert(0, simple("system", Json::Str(first.concat()))?);
+        messages.insert(0, simple("system", Json::Str(first.concat().into()))?);
     }
     Ok(messages)
 }
 
 fn simple(role: &str, content: Json) -> Result<Message, Refusal> {
-    message::read(dict([("role", Json::Str(role.to_owned())), ("content", content)]))
+    message::read(dict([("role", Json::Str(role.into())), ("content", content)]))
 }
 
 fn dict<const N: usize>(entries: [(&str, Json); N]) -> Json {
-    Json::Dict(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    Json::Dict(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 fn part(text: &str) -> Json {
@@ -184,7 +184,7 @@ fn image(source: &Dict) -> Json {
         Some("url") => source.get("url").and_then(Json::as_str).unwrap_or("").to_owned(),
         _ => String::new(),
     };
-    let url = dict([("url", Json::Str(url))]);
+    let url = dict([("url", Json::Str(url.into()))]);
     dict([("type", Json::Str("image_url".into())), ("image_url", url)])
 }
 
@@ -229,7 +229,7 @@ fn convert(given: &Given, messages: &mut Vec<Message>) -> Result<(), Refusal> {
     }
     let mut message = simple(&given.role, Json::List(parts))?;
     if given.role == "assistant" {
-        let thoughts = (!thoughts.is_empty()).then(|| thoughts.concat());
+        let thoughts = (!thoughts.is_empty()).then(|| thoughts.concat().into());
         message.says(calls, thoughts);
     }
     messages.push(message);
@@ -292,7 +292,7 @@ fn result(block: &Dict, messages: &mut Vec<Message>) -> Result<(), Refusal> {
             ("content", content),
         ]))
     };
-    messages.push(tool(Json::Str(texts.join("\n")))?);
+    messages.push(tool(Json::Str(texts.join("\n").into()))?);
     if !images.is_empty() {
         messages.push(simple("user", Json::List(images))?);
     }

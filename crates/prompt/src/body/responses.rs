@@ -7,7 +7,7 @@ use super::chat::{Unset, assemble, tools};
 use super::message::{self, Message, decoded};
 use super::{Asked, messages::Late};
 use crate::Refusal;
-use crate::json::{Dict, Json};
+use crate::json::{Dict, Json, Str};
 
 const INVALID: Refusal = Refusal::Invalid("input");
 
@@ -95,16 +95,16 @@ fn is_open(item: &Json) -> bool {
 
 /// A message that later items may add to.
 struct Draft {
-    role: String,
+    role: Str,
     content: Option<Json>,
     id: Option<Json>,
-    reasoning: Option<String>,
+    reasoning: Option<Str>,
     calls: Vec<Json>,
 }
 
 impl Draft {
     fn new(role: &str, content: Option<Json>) -> Draft {
-        Draft { role: role.to_owned(), content, id: None, reasoning: None, calls: Vec::new() }
+        Draft { role: role.into(), content, id: None, reasoning: None, calls: Vec::new() }
     }
 
     fn finish(self) -> Result<Message, Refusal> {
@@ -139,7 +139,7 @@ fn add(item: Json, drafts: &mut Vec<Draft>) -> Result<(), Refusal> {
             if let Some(Json::Str(space)) = item.remove("namespace")
                 && !space.is_empty()
             {
-                name = flat(&space, &name);
+                name = flat(&space, &name).into();
             }
             let id = text(item.remove("call_id"))?;
             let arguments = decoded(&text(item.remove("arguments"))?)?;
@@ -152,7 +152,7 @@ fn add(item: Json, drafts: &mut Vec<Draft>) -> Result<(), Refusal> {
             };
             let (id, name) = (field(&mut item, "call_id")?, field(&mut item, "name")?);
             let input = Json::Str(field(&mut item, "input")?);
-            call(id, name, [("input".to_owned(), input)].into_iter().collect(), drafts);
+            call(id, name, [("input".into(), input)].into_iter().collect(), drafts);
         }
         Some("function_call_output" | "custom_tool_call_output") => {
             let output = item.remove("output");
@@ -178,9 +178,9 @@ fn add(item: Json, drafts: &mut Vec<Draft>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn call(id: String, name: String, arguments: Dict, drafts: &mut Vec<Draft>) {
+fn call(id: Str, name: Str, arguments: Dict, drafts: &mut Vec<Draft>) {
     let dict = |entries: Vec<(&str, Json)>| -> Json {
-        Json::Dict(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Json::Dict(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
     };
     let function = dict(vec![("name", Json::Str(name)), ("arguments", Json::Dict(arguments))]);
     let call = dict(vec![
@@ -198,7 +198,7 @@ fn call(id: String, name: String, arguments: Dict, drafts: &mut Vec<Draft>) {
     }
 }
 
-fn reasoning(item: &Dict) -> Result<String, Refusal> {
+fn reasoning(item: &Dict) -> Result<Str, Refusal> {
     let first = |field| match item.get(field) {
         Some(Json::List(items)) => match items.first() {
             None => Ok(None),
@@ -237,7 +237,7 @@ fn message(mut item: Dict, drafts: &mut Vec<Draft>) -> Result<(), Refusal> {
             Some(first) => match (first.as_dict().and_then(kind), typed) {
                 (Some("output_text"), true) | (Some("input_text"), _) => {
                     let text = first.as_dict().and_then(|part| part.get("text"));
-                    Some(text.and_then(Json::as_str).ok_or(INVALID)?.to_owned())
+                    Some(text.and_then(Json::as_str).ok_or(INVALID)?.into())
                 }
                 (Some("output_text" | "refusal"), _) => return Err(INVALID),
                 _ => None,
@@ -264,8 +264,8 @@ fn texts_only(content: Json) -> Result<Json, Refusal> {
         match kind(&part) {
             Some("input_text") => {
                 let text = part.remove("text").ok_or(INVALID)?;
-                let kind = ("type".to_owned(), Json::Str("input_text".into()));
-                Ok(Json::Dict([kind, ("text".to_owned(), text)].into_iter().collect()))
+                let kind = ("type".into(), Json::Str("input_text".into()));
+                Ok(Json::Dict([kind, ("text".into(), text)].into_iter().collect()))
             }
             Some("input_image") => Ok(Json::Dict(part)),
             Some("input_file" | "input_audio") => Err(Refusal::Media),
@@ -299,7 +299,7 @@ fn functions(tool: Json, known: &mut Vec<Json>) -> Result<(), Refusal> {
                 if kind(&tool) == Some("function") {
                     let name = tool.get("name").and_then(Json::as_str).ok_or(INVALID)?;
                     let name = flat(&space, name);
-                    tool.set("name", Json::Str(name));
+                    tool.set("name", Json::Str(name.into()));
                     known.push(function(tool));
                 }
             }
@@ -314,6 +314,6 @@ fn functions(tool: Json, known: &mut Vec<Json>) -> Result<(), Refusal> {
 
 fn function(mut tool: Dict) -> Json {
     tool.remove("type");
-    let kind = ("type".to_owned(), Json::Str("function".into()));
-    Json::Dict([kind, ("function".to_owned(), Json::Dict(tool))].into_iter().collect())
+    let kind = ("type".into(), Json::Str("function".into()));
+    Json::Dict([kind, ("function".into(), Json::Dict(tool))].into_iter().collect())
 }

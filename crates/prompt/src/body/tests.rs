@@ -1,4 +1,5 @@
 use super::*;
+use crate::parse;
 
 fn name(endpoint: Endpoint, body: &str) -> &'static str {
     match parse(endpoint, body.as_bytes()) {

@@ -66,7 +66,7 @@ fn from_config(files: &Files) -> Result<Sources, LoadError> {
     };
     match files.tokenizer_config.given("chat_template") {
         None => Ok(Sources::new()),
-        Some(Json::Str(source)) => Ok(Sources::from([("default".to_owned(), source.clone())])),
+        Some(Json::Str(source)) => Ok(Sources::from([("default".to_owned(), source.to_string())])),
         Some(Json::List(templates)) => templates
             .iter()
             .map(|template| {

@@ -124,7 +124,7 @@ pub(crate) fn from_json(json: &Json) -> Value {
             Err(_) => Value::from(*number),
         },
         Json::Float(number) => Value::from(*number),
-        Json::Str(text) => Value::from(text.as_str()),
+        Json::Str(text) => Value::from(Arc::<str>::from(text.clone())),
         Json::List(items) => list(items.iter().map(from_json).collect()),
         Json::Dict(entries) => dict(from_dict(entries).collect()),
     }
@@ -132,5 +132,5 @@ pub(crate) fn from_json(json: &Json) -> Value {
 
 /// The entries of `dict` as values.
 pub(crate) fn from_dict(dict: &Dict) -> impl Iterator<Item = (Arc<str>, Value)> + '_ {
-    dict.iter().map(|(key, value)| (Arc::from(key), from_json(value)))
+    dict.entries().iter().map(|(key, value)| (Arc::from(key.clone()), from_json(value)))
 }
