@@ -9,6 +9,7 @@ use warmpath_protocol::{Decision, ErrorBody, Hash, Pin, RouteRequest};
 use crate::config::{Config, Destination};
 use crate::host::Reply;
 use crate::inbound::{CLUSTER_HEADER, ENDPOINT_HEADER, Overrides, RANK_HEADER, WORKER_HEADER};
+use crate::message;
 use crate::models::{Models, Usable};
 use crate::reason::Fallback;
 
@@ -89,26 +90,19 @@ fn with_hashes(
 pub fn answer(reply: &Reply, destination: Destination) -> Result<Decision, Fallback> {
     match reply.status {
         Some(200) => {
-            let decision = decode(&reply.body).ok_or(Fallback::BadReply)?;
+            let decision = message::read(&reply.body).map_err(|_| Fallback::BadReply)?;
             if is_usable(&decision, destination) { Ok(decision) } else { Err(Fallback::BadReply) }
         }
         // Envoy's own words carry no code: a refused connection is its 503, a
         // call that took too long its 504.
-        status => Err(decode::<ErrorBody>(&reply.body)
+        status => Err(message::read::<ErrorBody>(&reply.body)
+            .ok()
             .and_then(|body| Fallback::of_code(&body.error.code))
             .unwrap_or(match status {
                 None | Some(503) => Fallback::IndexerUnavailable,
                 Some(504) => Fallback::IndexerTimeout,
                 Some(_) => Fallback::IndexerError,
             })),
-    }
-}
-
-/// JSON or MessagePack: no map in MessagePack begins with a brace.
-fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
-    match body.first()? {
-        b'{' => serde_json::from_slice(body).ok(),
-        _ => rmp_serde::from_slice(body).ok(),
     }
 }
 

@@ -32,6 +32,7 @@ pub mod decide;
 pub mod download;
 pub mod host;
 pub mod inbound;
+pub mod message;
 pub mod metrics;
 pub mod models;
 pub mod patience;

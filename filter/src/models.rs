@@ -13,6 +13,7 @@ use warmpath_protocol::{ManifestModel, Resource};
 
 use crate::download::{Download, DownloadError};
 use crate::host::Reply;
+use crate::message;
 use crate::reason::Fallback;
 
 /// All models of one manifest.
@@ -188,7 +189,7 @@ impl Models {
     ) -> Result<Step, String> {
         let bytes = download.finish().map_err(|error| error.to_string())?;
         let Some(spec) = spec else {
-            let spec = serde_json::from_slice(&bytes).map_err(|error| format!("spec: {error}"))?;
+            let spec = message::read(&bytes).map_err(|error| format!("spec: {error}"))?;
             let shared = self.tables.get(&files.table.sha256).and_then(Weak::upgrade);
             return match shared {
                 Some(table) => model(spec, table),

@@ -10,6 +10,7 @@ use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::decide;
 use crate::host::{Call, Host, Level, Reply};
+use crate::message;
 use crate::metrics::{self, Metrics};
 use crate::models::{self, Loaded, Models};
 use crate::patience::{BACKSTOP, Patience, Wait};
@@ -302,7 +303,7 @@ impl Root {
     fn on_manifest(&mut self, host: &dyn Host, reply: &Reply) {
         let manifest = match reply.status {
             Some(304) => return,
-            Some(200) => serde_json::from_slice::<Manifest>(&reply.body).ok(),
+            Some(200) => message::read::<Manifest>(&reply.body).ok(),
             _ => None,
         };
         let Some(Manifest { revision, models }) = manifest else {

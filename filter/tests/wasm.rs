@@ -1,18 +1,20 @@
 //! The compiled module under a small proxy-wasm host of our own.
 //!
-//! One test for everything: the module is built and compiled once a process.
+//! One test for everything: the modules are built and compiled once a process.
 
 mod host;
 mod scenarios;
 
+use host::gateway::Start;
 use host::wasm::{self, Wasm};
+use warmpath_testbed::build::{Module, filter_wasm};
 
 macro_rules! in_the_module {
     ($($file:ident: $name:ident,)*) => {
-        fn every_scenario() {
+        fn every_scenario(start: Start) {
             $(
                 println!("{}", stringify!($name));
-                scenarios::$file::$name(Wasm::start);
+                scenarios::$file::$name(start);
             )*
         }
     };
@@ -23,7 +25,16 @@ scenarios::every_scenario!(in_the_module);
 #[test]
 fn the_module_exports_what_is_needed_and_behaves_as_the_state_machine() {
     only_the_callbacks_that_are_needed_are_exported();
-    every_scenario();
+    it_is_small();
+    every_scenario(Wasm::simd);
+    every_scenario(Wasm::scalar);
+}
+
+/// Each of Envoy's worker threads holds its own copy of what is in it, and all of it
+/// is compiled before Envoy listens.
+fn it_is_small() {
+    let bytes = filter_wasm(Module::Simd).unwrap().metadata().unwrap().len();
+    assert!(bytes <= 1_500_000, "{bytes} bytes");
 }
 
 fn only_the_callbacks_that_are_needed_are_exported() {

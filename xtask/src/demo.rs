@@ -88,7 +88,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 async fn show(arguments: &Arguments) -> Result<()> {
     check_ports(arguments)?;
     let step = output::step("building the filter and the indexer, fetching Envoy");
-    build::filter_wasm()?;
+    build::filter_wasm(build::Module::Simd)?;
     build::indexer(build::Profile::Dev)?;
     envoy::locate()?;
     step.done();

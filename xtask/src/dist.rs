@@ -9,10 +9,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use warmpath_testbed::Envoy;
-use warmpath_testbed::build::{self, Profile};
+use warmpath_testbed::build::{self, Module, Profile};
 use warmpath_testbed::stack::{Gateway, GatewayOptions};
 
 use crate::output;
+
+/// The indexer's file in dist/.
+const INDEXER: &str = if cfg!(windows) { "warmpath-indexer.exe" } else { "warmpath-indexer" };
 
 /// Arguments of `cargo xtask dist`.
 #[derive(clap::Args)]
@@ -59,11 +62,18 @@ struct Measured {
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let step = output::step("building the module and the indexer, optimised");
-    let sources = [build::filter_wasm()?, build::indexer(Profile::Release)?];
+    let sources = [
+        (build::filter_wasm(Module::Simd)?, "warmpath_filter.wasm"),
+        (build::filter_wasm(Module::Scalar)?, "warmpath_filter_scalar.wasm"),
+        (build::indexer(Profile::Release)?, INDEXER),
+    ];
     step.done();
     let folder = build::workspace_root().join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("can not make {}", folder.display()))?;
-    let files = sources.iter().map(|source| ship(source, &folder)).collect::<Result<Vec<_>>>()?;
+    let files = sources
+        .iter()
+        .map(|(source, name)| ship(source, &folder, name))
+        .collect::<Result<Vec<_>>>()?;
     let sums: String = files
         .iter()
         .map(|file| format!("{}  {}\n", file.sha256, file.path.trim_start_matches("dist/")))
@@ -86,8 +96,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn ship(source: &Path, folder: &Path) -> Result<File> {
-    let name = source.file_name().context("a build has no name")?;
+fn ship(source: &Path, folder: &Path, name: &str) -> Result<File> {
     let target = folder.join(name);
     let content = fs::read(source).with_context(|| format!("can not read {}", source.display()))?;
     // A running indexer keeps its old file; only a new name can be written.
@@ -95,8 +104,7 @@ fn ship(source: &Path, folder: &Path) -> Result<File> {
     fs::copy(source, &new).with_context(|| format!("can not write {}", new.display()))?;
     fs::rename(&new, &target).with_context(|| format!("can not write {}", target.display()))?;
     let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = format!("dist/{}", name.to_string_lossy());
-    Ok(File { path, bytes: content.len() as u64, sha256 })
+    Ok(File { path: format!("dist/{name}"), bytes: content.len() as u64, sha256 })
 }
 
 async fn measure(model: &Path) -> Result<Measured> {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use warmpath_testbed::build::Module;
 use warmpath_testbed::{build, envoy};
 
 use crate::output;
@@ -78,7 +79,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         run("dependencies", &mut deny);
         // Before the tests, so that none of them waits for a build or a download.
         let ready = run("Envoy", &mut || envoy::locate().map(drop))
-            && run("wasm module", &mut || build::filter_wasm().map(drop))
+            && run("wasm module", &mut || build::filter_wasm(Module::Simd).map(drop))
+            && run("wasm module without SIMD", &mut || {
+                build::filter_wasm(Module::Scalar).map(drop)
+            })
             && run("indexer", &mut || build::indexer(build::Profile::Dev).map(drop))
             && run("simulated engine", &mut || build::simworker().map(drop));
         if ready {

@@ -5,6 +5,7 @@
 //! minijinja and Jinja part ways, the choice is to fail: a template that fails
 //! here costs a cache hit, one that renders otherwise would cost wrong hits.
 
+mod builtins;
 mod clock;
 mod methods;
 pub(crate) mod python;
@@ -51,7 +52,8 @@ impl std::error::Error for Raised {}
 impl Template {
     /// Compiles `source`; the error says what is wrong with it.
     pub(crate) fn new(source: &str) -> Result<Template, String> {
-        let mut environment = Environment::new();
+        let mut environment = Environment::empty();
+        builtins::add(&mut environment);
         let syntax = syntax().map_err(|error| error.to_string())?;
         environment.set_syntax(syntax);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);

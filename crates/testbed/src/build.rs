@@ -13,6 +13,20 @@ use anyhow::{Context, Result, bail};
 /// The target of the filter.
 pub const WASM_TARGET: &str = "wasm32-wasip1";
 
+/// The later flag wins, and this one comes behind those of .cargo/config.toml.
+const SCALAR_FLAGS: &str = "target.wasm32-wasip1.rustflags=[\"-Ctarget-feature=-simd128\"]";
+
+/// Which filter module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// The one that is released.
+    Simd,
+    /// For hosts without SIMD.
+    Scalar,
+    /// Answers with its own speed; never released.
+    Bench,
+}
+
 /// How our binaries are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -55,15 +69,22 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The compiled filter module, with the `wasm` profile.
-pub fn filter_wasm() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&BUILT, || {
+/// The compiled filter module.
+pub fn filter_wasm(module: Module) -> Result<PathBuf> {
+    static SIMD: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    static SCALAR: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    static BENCH: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let (built, profile, more): (_, _, &[&str]) = match module {
+        Module::Simd => (&SIMD, "wasm", &[]),
+        Module::Scalar => (&SCALAR, "wasm-scalar", &["--config", SCALAR_FLAGS]),
+        Module::Bench => (&BENCH, "wasm-bench", &["--features", "bench"]),
+    };
+    once(built, || {
         add_wasm_target()?;
         let arguments = ["build", "--quiet", "--package", "warmpath-filter", "--lib"];
-        let profile = ["--profile", "wasm", "--target", WASM_TARGET];
-        succeed(cargo().args(arguments).args(profile), "building the filter")?;
-        existing(target_dir().join(WASM_TARGET).join("wasm/warmpath_filter.wasm"))
+        let target = ["--profile", profile, "--target", WASM_TARGET];
+        succeed(cargo().args(arguments).args(target).args(more), "building the filter")?;
+        existing(target_dir().join(WASM_TARGET).join(profile).join("warmpath_filter.wasm"))
     })
 }
 

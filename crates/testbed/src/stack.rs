@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use warmpath_simworker::{Fleet, Options};
 
-use crate::build::{self, Profile};
+use crate::build::{self, Module, Profile};
 use crate::envoy::{Config, Upstream};
 use crate::indexer::{Engine, IndexerOptions};
 use crate::{Client, Envoy, Indexer, ports};
@@ -42,6 +42,8 @@ pub struct GatewayOptions {
     pub http_port: u16,
     /// Envoy's worker threads.
     pub concurrency: u32,
+    /// The filter's module.
+    pub module: Module,
 }
 
 impl GatewayOptions {
@@ -66,6 +68,7 @@ impl GatewayOptions {
             indexer_tcp: false,
             http_port: 0,
             concurrency: 1,
+            module: Module::Simd,
         }
     }
 
@@ -81,7 +84,7 @@ impl GatewayOptions {
             Destination::OverrideHost => "envoy/bootstrap.yaml",
             Destination::ClusterHeader => "envoy/bootstrap-cluster-header.yaml",
         })?;
-        config.listen(self.http_port, 0)?.module(&build::filter_wasm()?)?;
+        config.listen(self.http_port, 0)?.module(&build::filter_wasm(self.module)?)?;
         let fields = self.filter.as_object().context("the filter's fields are no object")?.clone();
         config.settings(|settings| {
             for (field, value) in fields {

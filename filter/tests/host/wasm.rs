@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use warmpath_filter::host::{Action, Call, Host, Level, MetricKind, Reply, Status, pairs};
+use warmpath_testbed::build::{Module as Build, filter_wasm};
 use wasmtime::{Caller, Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
 
 use super::{Fake, Filter, gateway};
@@ -25,19 +26,28 @@ pub struct Wasm {
 }
 
 /// The module that cargo makes of this package, compiled once.
-pub fn module() -> &'static (Engine, Module) {
-    static MODULE: OnceLock<(Engine, Module)> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let path = warmpath_testbed::build::filter_wasm().unwrap();
+pub fn module(build: Build) -> &'static (Engine, Module) {
+    static SIMD: OnceLock<(Engine, Module)> = OnceLock::new();
+    static SCALAR: OnceLock<(Engine, Module)> = OnceLock::new();
+    let module = if build == Build::Simd { &SIMD } else { &SCALAR };
+    module.get_or_init(|| {
         let engine = Engine::default();
-        let module = Module::from_file(&engine, path).unwrap();
+        let module = Module::from_file(&engine, filter_wasm(build).unwrap()).unwrap();
         (engine, module)
     })
 }
 
 impl Wasm {
-    pub fn start(host: &Fake) -> Box<dyn Filter> {
-        let (engine, module) = module();
+    pub fn simd(host: &Fake) -> Box<dyn Filter> {
+        Self::start(host, Build::Simd)
+    }
+
+    pub fn scalar(host: &Fake) -> Box<dyn Filter> {
+        Self::start(host, Build::Scalar)
+    }
+
+    fn start(host: &Fake, build: Build) -> Box<dyn Filter> {
+        let (engine, module) = module(build);
         let mut linker = Linker::new(engine);
         import(&mut linker).unwrap();
         let data = Data { host: host.clone(), memory: None, allocate: None };
@@ -362,7 +372,7 @@ fn wasi(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
 
 /// Names of what the module exports, and of what it imports.
 pub fn names() -> (Vec<String>, Vec<String>) {
-    let (_, module) = module();
+    let (_, module) = module(Build::Simd);
     let exports = module
         .exports()
         .filter(|export| export.ty().func().is_some())

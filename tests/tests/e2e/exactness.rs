@@ -1,6 +1,7 @@
 //! Token for token what the engine computes, and block for block what it has.
 
 use anyhow::Result;
+use warmpath_testbed::build::Module;
 use warmpath_testbed::corpus::corpus;
 use warmpath_testbed::exact;
 use warmpath_testbed::stack::{Stack, StackOptions, engines};
@@ -18,6 +19,13 @@ async fn is_exact(options: StackOptions) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_hashed_and_predicted_exactly() -> Result<()> {
     is_exact(StackOptions::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_module_without_simd_is_as_exact() -> Result<()> {
+    let mut options = StackOptions::default();
+    options.gateway.module = Module::Scalar;
+    is_exact(options).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use warmpath_testbed::envoy::{Config, read_yaml, validate};
 /// The bootstrap, to be changed as a control plane would change its own.
 fn bootstrap() -> Result<Value> {
     let mut config = Config::read("envoy/bootstrap.yaml")?;
-    config.module(&build::filter_wasm()?)?;
+    config.module(&build::filter_wasm(build::Module::Simd)?)?;
     Ok(config.value().clone())
 }
 
@@ -54,7 +54,7 @@ fn envoy_accepts_what_istio_would_send() -> Result<()> {
     let mut filter = patch(&manifest, "EXTENSION_CONFIG", "ADD")?.clone();
     // Istio's agent fetches the image and puts the file's name in its place.
     let vm = at(&mut filter, "/typed_config/config/vm_config")?;
-    vm["code"] = json!({"local": {"filename": build::filter_wasm()?}});
+    vm["code"] = json!({"local": {"filename": build::filter_wasm(build::Module::Simd)?}});
     filters[0] = filter;
 
     let discovered = patch(&manifest, "HTTP_FILTER", "INSERT_BEFORE")?;
