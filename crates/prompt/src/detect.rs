@@ -20,14 +20,17 @@ pub(crate) fn content_format(source: &str) -> Result<ContentFormat, String> {
     let root = parse(&source, "chat", syntax).map_err(|error| error.to_string())?;
     let mut tree = Tree::default();
     tree.statement(&root, None);
-    if tree.steps_freely {
-        return Err("it slices backwards otherwise than by [::-1]".to_owned());
+    if let Some(unlike) = tree.unlike {
+        return Err(unlike.to_owned());
     }
     Ok(match tree.loops_over_content() {
         Ok(true) => ContentFormat::Openai,
         Ok(false) | Err(Odd) => ContentFormat::String,
     })
 }
+
+/// Variables that Jinja sets where minijinja does not.
+const UNLIKE: [&str; 3] = ["self", "varargs", "kwargs"];
 
 /// A shape at which the engine's own analysis gives up.
 struct Odd;
@@ -40,8 +43,8 @@ struct Tree<'a> {
     loops: Vec<(&'a ForLoop<'a>, Option<usize>)>,
     macros: Vec<&'a Macro<'a>>,
     calls: Vec<&'a Call<'a>>,
-    /// Whether some slice has a step that is not a positive number.
-    steps_freely: bool,
+    /// What minijinja would render otherwise than Jinja, or fail at badly.
+    unlike: Option<&'static str>,
 }
 
 impl<'a> Tree<'a> {
@@ -151,7 +154,10 @@ impl<'a> Tree<'a> {
                 self.optional(&node.filter);
                 self.statements(&node.body, inside);
             }
-            Stmt::AutoEscape(node) => self.statements(&node.body, inside),
+            Stmt::AutoEscape(node) => {
+                self.unlike = Some("it escapes for HTML");
+                self.statements(&node.body, inside);
+            }
             Stmt::FilterBlock(node) => {
                 self.expression(&node.filter);
                 self.statements(&node.body, inside);
@@ -203,6 +209,9 @@ impl<'a> Tree<'a> {
 
     fn expression(&mut self, node: &'a Expr<'a>) {
         match node {
+            Expr::Var(node) if UNLIKE.contains(&node.id) => {
+                self.unlike = Some("it uses self, varargs or kwargs");
+            }
             Expr::Var(_) | Expr::Const(_) => {}
             Expr::Slice(node) => {
                 self.expression(&node.expr);
@@ -212,7 +221,9 @@ impl<'a> Tree<'a> {
                     Expr::Const(step) => step.value.as_i64().is_some_and(|step| step > 0),
                     _ => false,
                 };
-                self.steps_freely |= node.step.as_ref().is_some_and(|step| !forwards(step));
+                if node.step.as_ref().is_some_and(|step| !forwards(step)) {
+                    self.unlike = Some("it slices backwards otherwise than by [::-1]");
+                }
                 self.optional(&node.step);
             }
             Expr::UnaryOp(node) => self.expression(&node.expr),
@@ -246,6 +257,13 @@ impl<'a> Tree<'a> {
             Expr::List(node) => node.items.iter().for_each(|item| self.expression(item)),
             Expr::Tuple(node) => node.items.iter().for_each(|item| self.expression(item)),
             Expr::Map(node) => {
+                let is_text = |key: &Expr<'_>| match key {
+                    Expr::Const(key) => key.value.as_str().is_some(),
+                    _ => true,
+                };
+                if !node.keys.iter().all(is_text) {
+                    self.unlike = Some("it writes a dict whose keys are no text");
+                }
                 node.keys.iter().chain(&node.values).for_each(|item| self.expression(item));
             }
         }

@@ -7,6 +7,7 @@
 
 mod builtins;
 mod clock;
+mod globals;
 mod methods;
 pub(crate) mod python;
 mod source;
@@ -69,17 +70,20 @@ impl Template {
         });
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", tojson);
+        // It breaks lines otherwise than Python's.
+        environment.remove_filter("pprint");
         environment.add_filter("string", |value: Value| python::str(&value));
         environment.add_filter("trim", |value: Value, chars: Option<Arc<str>>| {
             let text = python::str(&value)?;
             Ok::<_, Error>(methods::strip(&text, chars.as_deref(), true, true).to_owned())
         });
         environment.add_filter("join", join);
+        globals::add(&mut environment);
         environment.add_filter(source::REVERSED, reversed);
         environment.add_test("sequence", is_sequence);
         environment.add_test("iterable", is_iterable);
         environment.add_test("number", |value: Value| {
-            matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
+            matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || python::is_float(&value)
         });
         let compiled = prepare(source);
         environment.add_template_owned(NAME, compiled).map_err(|error| error.to_string())?;

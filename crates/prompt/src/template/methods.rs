@@ -6,8 +6,7 @@
 //! depend on Python's Unicode tables answer for ASCII and fail beyond it.
 
 use super::python::is_space;
-use super::value::PyDict;
-use minijinja::value::{Kwargs, Tuple, Value, from_args};
+use minijinja::value::{Kwargs, Rest, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
@@ -102,11 +101,43 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
             }
             Value::from(joined)
         }
-        "index" | "rindex" => {
-            let (what,): (&str,) = from_args(args)?;
-            let at = if method == "index" { text.find(what) } else { text.rfind(what) };
-            let at = at.ok_or_else(|| invalid("substring not found"))?;
-            Value::from(text.get(..at).map_or(0, |head| head.chars().count()))
+        "find" | "rfind" | "index" | "rindex" => {
+            let (what, range): (&str, Rest<Value>) = from_args(args)?;
+            let (part, start) = between(text, &range)?;
+            let at = if method.starts_with('r') { part.rfind(what) } else { part.find(what) };
+            match at.and_then(|at| part.get(..at)) {
+                Some(head) => Value::from(start + head.chars().count()),
+                None if method.ends_with("find") => Value::from(-1),
+                None => return Err(invalid("substring not found")),
+            }
+        }
+        "startswith" | "endswith" if args.len() > 1 => {
+            let (what, range): (&Value, Rest<Value>) = from_args(args)?;
+            let (part, _) = between(text, &range)?;
+            return text_method(part, method, std::slice::from_ref(what)).and_then(
+                |own| match own {
+                    None => Err(invalid("a range of the text")),
+                    own => Ok(own),
+                },
+            );
+        }
+        "startswith" | "endswith" => {
+            let (what,): (&Value,) = from_args(args)?;
+            let holds = |what: &Value| match what.as_str() {
+                Some(what) if method == "startswith" => Ok(text.starts_with(what)),
+                Some(what) => Ok(text.ends_with(what)),
+                None => Err(invalid("the affix is no text")),
+            };
+            let mut found = false;
+            match what.as_str() {
+                Some(_) => found = holds(what)?,
+                None => {
+                    for what in what.try_iter()?.checked() {
+                        found |= holds(&what?)?;
+                    }
+                }
+            }
+            Value::from(found)
         }
         "zfill" | "ljust" | "rjust" | "center" => {
             let (width, fill): (usize, Option<&str>) = from_args(args)?;
@@ -126,6 +157,22 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
         {
             return Err(invalid("case beyond ASCII is not reproduced"));
         }
+        "swapcase" => {
+            let () = from_args(args)?;
+            let swapped = text.chars().map(|char| match char.is_ascii_uppercase() {
+                true => char.to_ascii_lowercase(),
+                false => char.to_ascii_uppercase(),
+            });
+            Value::from(swapped.collect::<String>())
+        }
+        "casefold" => {
+            let () = from_args(args)?;
+            Value::from(text.to_ascii_lowercase())
+        }
+        "istitle" if text.is_ascii() => {
+            let () = from_args(args)?;
+            Value::from(text.bytes().any(|byte| byte.is_ascii_alphabetic()) && title(text) == text)
+        }
         "title" => {
             let () = from_args(args)?;
             Value::from(title(text))
@@ -137,7 +184,7 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
 
 fn container_method(value: &Value, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     match method {
-        "copy" if value.downcast_object_ref::<PyDict>().is_some() => {
+        "copy" if matches!(value.kind(), ValueKind::Map | ValueKind::Seq) => {
             let () = from_args(args)?;
             Ok(Some(value.clone()))
         }
@@ -152,6 +199,23 @@ fn container_method(value: &Value, method: &str, args: &[Value]) -> Result<Optio
         }
         _ => Ok(None),
     }
+}
+
+/// The characters of `text` in a range as methods take it, and how many are before.
+fn between<'a>(text: &'a str, range: &[Value]) -> Result<(&'a str, usize), Error> {
+    let (start, end) = match range {
+        [] => return Ok((text, 0)),
+        [start] => (usize::try_from(start.clone())?, None),
+        [start, end] => (usize::try_from(start.clone())?, Some(usize::try_from(end.clone())?)),
+        _ => return Err(invalid("too many arguments")),
+    };
+    let at = |count: usize| text.char_indices().nth(count).map_or(text.len(), |(at, _)| at);
+    let (from, to) = (at(start), end.map_or(text.len(), at));
+    if start > text.chars().count() {
+        // Nothing is found there, not even nothing.
+        return Err(invalid("a range beyond the text"));
+    }
+    Ok((text.get(from..to.max(from)).unwrap_or(""), start))
 }
 
 /// `str.strip`, `lstrip`, `rstrip`; without `chars`, of white space.
@@ -229,7 +293,12 @@ fn lines(text: &str, keep: bool) -> Vec<&str> {
     lines
 }
 
-fn pad(text: &str, method: &str, width: usize, fill: Option<&str>) -> Result<String, Error> {
+pub(super) fn pad(
+    text: &str,
+    method: &str,
+    width: usize,
+    fill: Option<&str>,
+) -> Result<String, Error> {
     const MAX_WIDTH: usize = 65_536;
     let fill = fill.unwrap_or(if method == "zfill" { "0" } else { " " });
     let missing = width.saturating_sub(text.chars().count());
@@ -240,9 +309,7 @@ fn pad(text: &str, method: &str, width: usize, fill: Option<&str>) -> Result<Str
         "ljust" => format!("{text}{}", fill.repeat(missing)),
         "rjust" => format!("{}{text}", fill.repeat(missing)),
         "zfill" => {
-            let digits = text.trim_start_matches(['+', '-']);
-            let sign =
-                if digits.len() + 1 == text.len() { text.get(..1).unwrap_or("") } else { "" };
+            let sign = if text.starts_with(['+', '-']) { text.get(..1).unwrap_or("") } else { "" };
             let digits = text.strip_prefix(sign).unwrap_or(text);
             format!("{sign}{}{digits}", fill.repeat(missing))
         }

@@ -3,7 +3,7 @@
 //! Prompts depend on it to the byte: `1e-07` and `0.0000001` are different
 //! tokens. What would need Python's tables of printable characters fails.
 
-use super::value::{PyDict, PyList};
+use super::value::{PyDict, PyFloat, PyList};
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 use std::fmt::Write;
@@ -39,6 +39,10 @@ pub(crate) fn repr(value: &Value) -> Result<String, Error> {
 fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > MAX_DEPTH {
         return Err(refuse("a value is nested too deeply"));
+    }
+    if let Some(number) = exponential(value) {
+        out.push_str(&number);
+        return Ok(());
     }
     match value.kind() {
         ValueKind::None => out.push_str("None"),
@@ -99,6 +103,16 @@ fn write_str_repr(out: &mut String, text: &str) -> Result<(), Error> {
     }
     out.push(quote);
     Ok(())
+}
+
+/// Whether `value` is a float with an exponent.
+pub(crate) fn is_float(value: &Value) -> bool {
+    value.downcast_object_ref::<PyFloat>().is_some()
+}
+
+/// A float with an exponent, as Python writes it.
+fn exponential(value: &Value) -> Option<String> {
+    value.downcast_object_ref::<PyFloat>().map(|number| float(number.0))
 }
 
 fn number(value: &Value) -> Result<String, Error> {
@@ -173,6 +187,10 @@ impl Dump<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(refuse("a value is nested too deeply"));
+        }
+        if let Some(number) = exponential(value) {
+            self.out.push_str(&number);
+            return Ok(());
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::json;
 
+mod snippets;
+
 const DATA: &str = r#"{"m":[{"role":"a","n":1},{"role":"b","n":2},{"role":"c"}],"s":" a-b ",
     "empty":[],"blank":"","d":{"items":1,"k":"it's","f":1e-7,"t":[true,null]},"big":1e16,
     "huge":123456789012345678901234567890,"u":"é\u001c\u2028","tab":"a\tb\\"}"#;

@@ -104,6 +104,29 @@ impl Object for PyList {
     }
 }
 
+/// A float that minijinja's `~` would spell otherwise than Python: one with an exponent.
+///
+/// It prints as Python prints it, and fails where it is calculated with.
+#[derive(Debug)]
+pub(crate) struct PyFloat(pub f64);
+
+impl Object for PyFloat {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&python::float(self.0))
+    }
+}
+
+fn float(number: f64) -> Value {
+    match python::float(number).contains('e') {
+        true => Value::from_object(PyFloat(number)),
+        false => Value::from(number),
+    }
+}
+
 /// A dict of `entries`, whose keys are distinct.
 pub(crate) fn dict(entries: Vec<(Arc<str>, Value)>) -> Value {
     Value::from_object(PyDict(entries))
@@ -123,7 +146,7 @@ pub(crate) fn from_json(json: &Json) -> Value {
             Ok(number) => Value::from(number),
             Err(_) => Value::from(*number),
         },
-        Json::Float(number) => Value::from(*number),
+        Json::Float(number) => float(*number),
         Json::Str(text) => Value::from(Arc::<str>::from(text.clone())),
         Json::List(items) => list(items.iter().map(from_json).collect()),
         Json::Dict(entries) => dict(from_dict(entries).collect()),
