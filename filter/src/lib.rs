@@ -26,6 +26,8 @@ The proxy-wasm SDK is not used at all; [`host`] says why.
     )
 )]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod breaker;
 pub mod config;
 pub mod decide;

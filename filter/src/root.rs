@@ -38,6 +38,9 @@ pub struct Root {
     polled: Option<Duration>,
     /// The timer's period, once it was set.
     tick: Option<Duration>,
+    /// How long the pieces of files took, see [`loads`](Self::loads).
+    #[cfg(feature = "bench")]
+    loads: Vec<Duration>,
 }
 
 /// What a call is for.
@@ -76,6 +79,8 @@ impl Root {
             pause,
             polled: None,
             tick: None,
+            #[cfg(feature = "bench")]
+            loads: Vec::new(),
         }
     }
 
@@ -87,6 +92,12 @@ impl Root {
     /// The models of the manifest.
     pub fn models(&self) -> &Models {
         &self.models
+    }
+
+    /// How long each callback was that took in a piece of a model's files.
+    #[cfg(feature = "bench")]
+    pub fn loads(&self) -> &[Duration] {
+        &self.loads
     }
 
     /// The metrics of this VM.
@@ -288,16 +299,25 @@ impl Root {
                 return Some((context, decision));
             }
             Purpose::Manifest => self.on_manifest(host, reply),
-            Purpose::File(path) => match self.models.accept(&path, reply) {
-                Ok(loaded) => {
-                    loaded.into_iter().for_each(|loaded| self.tell(host, loaded));
-                    self.fetch_file(host);
-                }
-                // The next tick asks again.
-                Err(_) => self.metrics.count_reason(host, metrics::FETCH_FAILURES, "file"),
-            },
+            Purpose::File(path) => self.on_file(host, &path, reply),
         }
         None
+    }
+
+    fn on_file(&mut self, host: &dyn Host, path: &str, reply: &Reply) {
+        #[cfg(feature = "bench")]
+        let since = host.now();
+        let accepted = self.models.accept(path, reply);
+        #[cfg(feature = "bench")]
+        self.loads.push(host.now().saturating_sub(since));
+        match accepted {
+            Ok(loaded) => {
+                loaded.into_iter().for_each(|loaded| self.tell(host, loaded));
+                self.fetch_file(host);
+            }
+            // The next tick asks again.
+            Err(_) => self.metrics.count_reason(host, metrics::FETCH_FAILURES, "file"),
+        }
     }
 
     fn on_manifest(&mut self, host: &dyn Host, reply: &Reply) {

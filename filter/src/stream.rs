@@ -32,6 +32,9 @@ enum State {
     Passing,
     /// The headers are held, the body is coming.
     Body(Box<Held>),
+    /// To be timed, not routed.
+    #[cfg(feature = "bench")]
+    Bench(Box<crate::bench::Bench>),
     /// The indexer was asked.
     Awaiting {
         /// When the request's body had come to its end.
@@ -84,6 +87,11 @@ impl Stream {
                 host.log(Level::Warn, &format!("warmpath: {name} could not be removed: {status}"));
             }
         }
+        #[cfg(feature = "bench")]
+        if let Some(bench) = crate::bench::Bench::of_path(&inbound.path) {
+            self.state = State::Bench(Box::new(bench));
+            return Action::Pause;
+        }
         let Some(endpoint) = inbound.endpoint else { return Action::Continue };
         if let Some(fallback) = self.refusal(host, root, &inbound, end_of_stream) {
             return self.fall_back(host, root, fallback);
@@ -128,6 +136,14 @@ impl Stream {
                 } else {
                     Action::Pause
                 }
+            }
+            #[cfg(feature = "bench")]
+            State::Bench(bench) => {
+                bench.size = size;
+                if end_of_stream {
+                    bench.answer(host, root);
+                }
+                Action::Pause
             }
             State::Awaiting { .. } => Action::Pause,
             _ => Action::Continue,
