@@ -129,6 +129,13 @@ pub trait Host {
     /// Starts a call; its answer comes with the returned token.
     fn call(&self, call: &Call<'_>) -> Result<u32, Status>;
 
+    /// Opens a stream of gRPC to a method of a cluster's service.
+    fn open_stream(&self, cluster: &str, service: &str, method: &str) -> Result<u32, Status>;
+    /// Sends a message on it.
+    fn send_on_stream(&self, token: u32, message: &[u8]) -> Result<(), Status>;
+    /// Gives it up. One that the other side closed has to be given up as well.
+    fn close_stream(&self, token: u32) -> Result<(), Status>;
+
     /// The id of the metric `wasmcustom.{name}`, made where it is not there.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, Status>;
     /// Moves a counter or a gauge.

@@ -29,6 +29,7 @@ The proxy-wasm SDK is not used at all; [`host`] says why.
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod breaker;
+pub mod channel;
 pub mod config;
 pub mod decide;
 pub mod download;

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use warmpath_protocol::{Decision, MANIFEST_PATH, Manifest};
+use warmpath_protocol::{Decision, MANIFEST_PATH, Manifest, ROUTE_PATH};
 
 use crate::breaker::Breaker;
+use crate::channel::{Channel, Heard};
 use crate::config::Config;
 use crate::decide;
-use crate::host::{Call, Host, Level, Reply};
+use crate::host::{self, Host, Level, Reply};
 use crate::message;
 use crate::metrics::{self, Metrics};
 use crate::models::{self, Loaded, Models};
@@ -31,7 +32,8 @@ pub struct Root {
     models: Models,
     breaker: Breaker,
     metrics: Metrics,
-    calls: BTreeMap<u32, Purpose>,
+    calls: BTreeMap<Call, Purpose>,
+    channel: Channel,
     patience: Patience,
     /// Between two polls of the manifest.
     pause: Duration,
@@ -41,6 +43,26 @@ pub struct Root {
     /// How long the pieces of files took, see [`loads`](Self::loads).
     #[cfg(feature = "bench")]
     loads: Vec<Duration>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Call {
+    /// The answer to the call of this token.
+    Http(u32),
+    /// The answer on the stream to the question of this number.
+    Stream(u32),
+}
+
+/// A question for the indexer, written down.
+#[derive(Debug)]
+pub struct Asking {
+    /// Where it goes.
+    pub path: &'static str,
+    /// Headers beside method, path and authority.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// What a call is for.
@@ -75,6 +97,7 @@ impl Root {
             breaker,
             metrics: Metrics::default(),
             calls: BTreeMap::new(),
+            channel: Channel::default(),
             patience: Patience::default(),
             pause,
             polled: None,
@@ -108,7 +131,7 @@ impl Root {
     /// Takes over the configuration. One that can not be read leaves a filter
     /// that strips our headers and hands every request on.
     pub fn on_configure(&mut self, host: &dyn Host, size: usize) {
-        self.metrics.withdraw(host);
+        self.on_done(host);
         let read = host.configuration(size).map_err(|status| status.to_string());
         *self = match read
             .and_then(|bytes| Config::from_json(&bytes).map_err(|error| error.to_string()))
@@ -167,7 +190,9 @@ impl Root {
             self.fetch_manifest(host);
         }
         self.fetch_file(host);
-        if self.revision.is_none() {
+        if self.revision.is_some() {
+            self.channel.open(host, &self.config.indexer_cluster);
+        } else {
             self.pause = self.pause.saturating_mul(2).min(self.config.manifest_refresh);
         }
     }
@@ -233,9 +258,9 @@ impl Root {
         let cluster = self.config.indexer_cluster.as_str();
         let headers: Vec<_> = [(":authority", cluster)].iter().chain(headers).copied().collect();
         let token = host
-            .call(&Call { cluster, headers: &headers, body, timeout })
+            .call(&host::Call { cluster, headers: &headers, body, timeout })
             .map_err(|_| Fallback::IndexerUnavailable)?;
-        self.calls.insert(token, purpose);
+        self.calls.insert(Call::Http(token), purpose);
         Ok(())
     }
 
@@ -261,20 +286,31 @@ impl Root {
         host: &dyn Host,
         context: u32,
         now: Duration,
-        headers: &[(&str, &str)],
-        body: &[u8],
+        asking: &Asking,
     ) -> Result<(), Fallback> {
         if !self.breaker.admit(now) {
             return Err(Fallback::BreakerOpen);
         }
         let purpose = Purpose::Decision(context, self.patience.wait(now));
-        let timeout = self.config.deadline.saturating_add(BACKSTOP);
-        let asked = self.call(host, purpose, headers, body, timeout);
+        let asked = self.ask(host, purpose, asking);
         self.set_tick(host, self.watch_period());
         if asked.is_err() {
             self.note_decision(host, false);
         }
         asked
+    }
+
+    fn ask(&mut self, host: &dyn Host, purpose: Purpose, asking: &Asking) -> Result<(), Fallback> {
+        if asking.path == ROUTE_PATH && self.channel.is_ready() {
+            let number = self.channel.ask(host, &asking.body);
+            let number = number.map_err(|_| Fallback::IndexerUnavailable)?;
+            self.calls.insert(Call::Stream(number), purpose);
+            return Ok(());
+        }
+        let mut headers = vec![(":method", "POST"), (":path", asking.path)];
+        headers.extend(asking.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        let timeout = self.config.deadline.saturating_add(BACKSTOP);
+        self.call(host, purpose, &headers, &asking.body, timeout)
     }
 
     fn note_decision(&mut self, host: &dyn Host, answered: bool) {
@@ -285,7 +321,37 @@ impl Root {
 
     /// Whether the call of this token is one of this root's, and what it is for.
     pub fn take_call(&mut self, token: u32) -> Option<Purpose> {
-        self.calls.remove(&token)
+        self.calls.remove(&Call::Http(token))
+    }
+
+    /// Whether the stream of this token is this root's.
+    pub fn has_stream(&self, token: u32) -> bool {
+        self.channel.is(token)
+    }
+
+    /// Takes a message of the stream; an answer to a question that nobody waits
+    /// for any more is dropped.
+    pub fn on_stream_message(&mut self, host: &dyn Host, message: &[u8]) -> Option<Answer> {
+        let Heard::Answer(number, reply) = self.channel.on_message(message)? else { return None };
+        let purpose = self.calls.remove(&Call::Stream(number))?;
+        self.on_reply(host, purpose, &reply)
+    }
+
+    /// The stream is gone, and with it what was asked on it.
+    pub fn on_stream_close(&mut self, host: &dyn Host) -> Vec<Answer> {
+        self.channel.close(host);
+        let lost: Vec<_> = self
+            .calls
+            .extract_if(.., |call, _| matches!(call, Call::Stream(_)))
+            .filter_map(|(_, purpose)| match purpose {
+                Purpose::Decision(context, _) => Some((context, Err(Fallback::IndexerUnavailable))),
+                _ => None,
+            })
+            .collect();
+        for _ in &lost {
+            self.note_decision(host, false);
+        }
+        lost
     }
 
     /// Takes the answer to a call. A decision comes back with the context id of
@@ -339,6 +405,7 @@ impl Root {
         if self.revision.replace(revision).is_none() {
             self.pause = self.config.manifest_refresh;
             self.set_tick(host, self.pause);
+            self.channel.open(host, &self.config.indexer_cluster);
         }
         self.fetch_file(host);
     }
@@ -360,8 +427,10 @@ impl Root {
         self.metrics.set(host, metrics::MODELS_LOADING, share(counts.loading));
     }
 
-    /// The VM goes: what it added to shared gauges goes with it.
+    /// The VM goes, or its configuration: its stream and what it added to shared
+    /// gauges go with it.
     pub fn on_done(&mut self, host: &dyn Host) {
+        self.channel.close(host);
         self.metrics.withdraw(host);
     }
 }

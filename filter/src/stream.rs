@@ -15,7 +15,7 @@ use crate::host::{Action, Host, Level};
 use crate::inbound::{EXPLAIN_HEADER, Inbound, PATH_HEADER, POLICY_HEADER, WORKER_HEADER};
 use crate::metrics;
 use crate::reason::{Fallback, Outcome};
-use crate::root::Root;
+use crate::root::{Asking, Root};
 
 /// The state of one request.
 #[derive(Debug)]
@@ -52,18 +52,6 @@ struct Held {
     inbound: Inbound,
     /// Bytes of the body that Envoy holds.
     size: usize,
-}
-
-/// A question, written down.
-struct Prepared {
-    headers: Vec<(&'static str, String)>,
-    payload: Vec<u8>,
-}
-
-impl Prepared {
-    fn headers(&self) -> Vec<(&str, &str)> {
-        self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
-    }
 }
 
 impl Stream {
@@ -169,7 +157,7 @@ impl Stream {
         root.note_work(since, now);
         let asked = prepared.and_then(|prepared| {
             root.metrics().time(host, metrics::PROMPT, now.saturating_sub(since));
-            root.route(host, self.context, now, &prepared.headers(), &prepared.payload)
+            root.route(host, self.context, now, &prepared)
         });
         match asked {
             Ok(()) => {
@@ -187,8 +175,8 @@ impl Stream {
         root: &mut Root,
         held: &Held,
         since: Duration,
-    ) -> Result<Prepared, Fallback> {
-        let Inbound { overrides, request_id, traceparent, path, .. } = &held.inbound;
+    ) -> Result<Asking, Fallback> {
+        let Inbound { overrides, request_id, traceparent, .. } = &held.inbound;
         if held.size == 0 {
             return Err(Fallback::NoBody);
         }
@@ -204,7 +192,7 @@ impl Stream {
         let made_up = || format!("{:x}-{}", since.as_nanos(), self.context);
         let request_id = request_id.clone().unwrap_or_else(made_up);
         let mut optional = vec![("traceparent", traceparent.clone())];
-        let (target, content, payload) = match question {
+        let (path, content, payload) = match question {
             Question::Hashes(mut route) => {
                 route.request_id.clone_from(&request_id);
                 root.metrics().count(host, metrics::TOKENS, route.tokens);
@@ -212,21 +200,16 @@ impl Stream {
                 (ROUTE_PATH, MESSAGE_PACK, packed)
             }
             Question::Text => {
-                optional.push((PATH_HEADER, Some(path.clone())));
+                optional.push((PATH_HEADER, Some(held.inbound.path.clone())));
                 optional.push((WORKER_HEADER, overrides.worker.clone()));
                 optional.push((POLICY_HEADER, overrides.policy.clone()));
                 optional.push((EXPLAIN_HEADER, overrides.explain.then(|| "1".to_owned())));
                 (ROUTE_TEXT_PATH, JSON, body)
             }
         };
-        let mut headers = vec![
-            (":method", "POST".to_owned()),
-            (":path", target.to_owned()),
-            ("content-type", content.to_owned()),
-            ("x-request-id", request_id),
-        ];
+        let mut headers = vec![("content-type", content.to_owned()), ("x-request-id", request_id)];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        Ok(Prepared { headers, payload })
+        Ok(Asking { path, headers, body: payload })
     }
 
     /// The indexer answered, or will not.

@@ -85,6 +85,24 @@ impl<H: Host> Vm<H> {
         }
     }
 
+    /// A message on any root's stream.
+    pub fn on_stream_message(&mut self, token: u32, message: &[u8]) {
+        let root = self.roots.values_mut().find(|root| root.has_stream(token));
+        if let Some(answer) = root.and_then(|root| root.on_stream_message(&self.host, message)) {
+            self.answer(answer);
+        }
+    }
+
+    /// The other side closed any root's stream.
+    pub fn on_stream_close(&mut self, token: u32) {
+        let Some(root) = self.roots.values_mut().find(|root| root.has_stream(token)) else {
+            return;
+        };
+        for answer in root.on_stream_close(&self.host) {
+            self.answer(answer);
+        }
+    }
+
     fn answer(&mut self, (context, answer): Answer) {
         // The request may be gone since, from us or from Envoy.
         if self.streams.contains_key(&context) && self.host.act_for(context).is_ok() {

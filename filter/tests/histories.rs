@@ -11,6 +11,7 @@ use host::shelf::Shelf;
 use proptest::prelude::*;
 use warmpath_filter::host::{Action, Status};
 use warmpath_protocol::code;
+use warmpath_protocol::stream::{Answer, GREETING, Question};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -20,6 +21,9 @@ enum Event {
     Respond { request: usize },
     Leave { request: usize },
     Answer { call: usize, mood: u8 },
+    Greet,
+    Hang,
+    AnswerOnStream { question: usize, mood: u8 },
     Refuse(bool),
     Time(u64),
     Tick,
@@ -35,6 +39,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => request.clone().prop_map(|request| Event::Respond { request }),
         1 => request.prop_map(|request| Event::Leave { request }),
         5 => (0usize..4, 0u8..6).prop_map(|(call, mood)| Event::Answer { call, mood }),
+        5 => (0usize..4, 0u8..4).prop_map(|(question, mood)| Event::AnswerOnStream { question, mood }),
+        2 => Just(Event::Greet),
+        1 => Just(Event::Hang),
         1 => any::<bool>().prop_map(Event::Refuse),
         1 => (1u64..200).prop_map(Event::Time),
         1 => Just(Event::Tick),
@@ -53,6 +60,8 @@ struct World {
     gateway: Gateway,
     live: BTreeMap<u32, Live>,
     calls: Vec<host::Made>,
+    /// Stream and number of each question that was asked on one.
+    questions: Vec<(u32, u32)>,
     begun: i64,
 }
 
@@ -60,7 +69,7 @@ impl World {
     fn new() -> Self {
         let settings = r#"{"breaker_failures":2,"breaker_open_ms":100,"report":true}"#;
         let gateway = Gateway::ready(Native::start, settings);
-        Self { gateway, live: BTreeMap::new(), calls: Vec::new(), begun: 0 }
+        Self { gateway, live: BTreeMap::new(), calls: Vec::new(), questions: Vec::new(), begun: 0 }
     }
 
     fn pick(&self, request: usize) -> Option<u32> {
@@ -113,6 +122,20 @@ impl World {
                 self.gateway.filter.on_delete(context);
             }
             Event::Answer { call, mood } => self.answer(call, mood),
+            Event::AnswerOnStream { question, mood } => self.answer_on_stream(question, mood),
+            Event::Greet => {
+                let stream = self.gateway.host.state().streams.last().copied();
+                if let Some(stream) = stream {
+                    self.gateway.filter.on_stream_message(stream, &GREETING.write());
+                }
+            }
+            Event::Hang => {
+                let stream = self.gateway.host.state().streams.last().copied();
+                if let Some(stream) = stream {
+                    self.letting_go(|world| world.gateway.filter.on_stream_close(stream));
+                    assert!(self.gateway.host.state().streams.is_empty(), "not given up");
+                }
+            }
             Event::Refuse(refuse) => {
                 self.gateway.host.state().refuse_calls = refuse.then_some(Status::BAD_ARGUMENT);
             }
@@ -136,6 +159,9 @@ impl World {
 
     fn collect(&mut self) {
         self.calls.extend(self.gateway.take_calls());
+        for (stream, message) in std::mem::take(&mut self.gateway.host.state().sent) {
+            self.questions.push((stream, Question::read(&message).unwrap().number));
+        }
     }
 
     fn answer(&mut self, call: usize, mood: u8) {
@@ -155,6 +181,20 @@ impl World {
                 _ => filter.on_call_reply(call.token, &refusal(503, code::NO_WORKER)),
             }
         });
+    }
+
+    /// An answer may be late, for a stream that is gone or a question given up.
+    fn answer_on_stream(&mut self, question: usize, mood: u8) {
+        if self.questions.is_empty() {
+            return;
+        }
+        let (stream, number) = self.questions.remove(question % self.questions.len());
+        let decision = rmp_serde::to_vec_named(&decision()).unwrap();
+        let answer = match mood {
+            0..=2 => Answer { number, status: 200, body: &decision },
+            _ => Answer { number, status: 503, body: b"" },
+        };
+        self.letting_go(|world| world.gateway.filter.on_stream_message(stream, &answer.write()));
     }
 
     /// Requests may be resumed: those that are held with nothing more to come.
@@ -186,6 +226,9 @@ impl World {
         while let Some(call) = self.calls.first() {
             // Polls of the manifest stay unanswered.
             if call.path() == "/v1/route" { self.answer(0, 0) } else { drop(self.calls.remove(0)) }
+        }
+        while !self.questions.is_empty() {
+            self.answer_on_stream(0, 0);
         }
         assert!(self.live.values().all(|live| !live.held), "a request hangs");
         let state = self.gateway.host.state();

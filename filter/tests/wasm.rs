@@ -49,6 +49,8 @@ fn only_the_callbacks_that_are_needed_are_exported() {
             "proxy_on_context_create",
             "proxy_on_delete",
             "proxy_on_done",
+            "proxy_on_grpc_close",
+            "proxy_on_grpc_receive",
             "proxy_on_http_call_response",
             "proxy_on_memory_allocate",
             "proxy_on_request_body",

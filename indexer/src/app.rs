@@ -123,7 +123,7 @@ pub async fn run(
     let compiling = tokio::spawn(Arc::clone(&api.catalog).compile());
     let admin = start_admin(Arc::clone(&api), listeners.admin, shutdown.clone())?;
 
-    let paths = api::api(Arc::clone(&api), config.max_body_bytes);
+    let paths = api::api(Arc::clone(&api), config.max_body_bytes, shutdown.clone());
     listeners.api.set_nonblocking(true)?;
     let address = listeners.api.local_addr()?;
     // Headers and body may leave in two segments; with Nagle's algorithm the

@@ -30,7 +30,9 @@ mod error;
 mod hash;
 mod lifecycle;
 mod manifest;
+mod packed;
 mod route;
+pub mod stream;
 
 pub use error::{ErrorBody, ErrorDetail, code};
 pub use hash::Hash;

@@ -28,7 +28,9 @@ pub struct RouteRequest {
     /// Length of the prompt in tokens, the partial last block included.
     pub tokens: u64,
     /// Block size in tokens (as a decimal key, JSON has no other) → local
-    /// hashes of the prompt's full blocks, in order.
+    /// hashes of the prompt's full blocks, in order. MessagePack writes each list
+    /// as one byte string of little-endian `u64`.
+    #[serde(with = "crate::packed")]
     pub hashes: BTreeMap<String, Vec<Hash>>,
     /// Another policy than the configured one, by name.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,7 @@ use crate::vm::Vm;
 mod abi {
     pub(super) const REQUEST_BODY: u32 = 0;
     pub(super) const CALL_RESPONSE_BODY: u32 = 4;
+    pub(super) const GRPC_MESSAGE: u32 = 5;
     pub(super) const PLUGIN_CONFIGURATION: u32 = 7;
     pub(super) const REQUEST_HEADERS: u32 = 0;
     pub(super) const RESPONSE_HEADERS: u32 = 2;
@@ -73,6 +74,19 @@ unsafe extern "C" {
         timeout_ms: u32,
         token: *mut u32,
     ) -> u32;
+    fn proxy_grpc_stream(
+        target: *const u8,
+        target_size: usize,
+        service: *const u8,
+        service_size: usize,
+        method: *const u8,
+        method_size: usize,
+        metadata: *const u8,
+        metadata_size: usize,
+        token: *mut u32,
+    ) -> u32;
+    fn proxy_grpc_send(token: u32, message: *const u8, size: usize, end_of_stream: u32) -> u32;
+    fn proxy_grpc_cancel(token: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, difference: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -231,6 +245,38 @@ impl Host for Envoy {
         checked(status).map(|()| token)
     }
 
+    fn open_stream(&self, cluster: &str, service: &str, method: &str) -> Result<u32, Status> {
+        let target = pairs::grpc_service(cluster);
+        let metadata = pairs::write(&[]);
+        let mut token = 0;
+        // SAFETY: pointers and lengths are of live buffers, which the host
+        // copies; the token's is to a local that outlives the call.
+        let status = unsafe {
+            proxy_grpc_stream(
+                target.as_ptr(),
+                target.len(),
+                service.as_ptr(),
+                service.len(),
+                method.as_ptr(),
+                method.len(),
+                metadata.as_ptr(),
+                metadata.len(),
+                &mut token,
+            )
+        };
+        checked(status).map(|()| token)
+    }
+
+    fn send_on_stream(&self, token: u32, message: &[u8]) -> Result<(), Status> {
+        // SAFETY: pointer and length are of a live buffer; the host copies it.
+        checked(unsafe { proxy_grpc_send(token, message.as_ptr(), message.len(), 0) })
+    }
+
+    fn close_stream(&self, token: u32) -> Result<(), Status> {
+        // SAFETY: takes a number.
+        checked(unsafe { proxy_grpc_cancel(token) })
+    }
+
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, Status> {
         let mut id = 0;
         // SAFETY: pointer and length are of a live string, which the host
@@ -366,6 +412,17 @@ extern "C" fn proxy_on_http_call_response(
     // A body that can not be read is as good as none: no decision is empty.
     let reply = Reply { status, body: body.unwrap_or_default() };
     with((), |vm| vm.on_call_reply(token, &reply));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_receive(_context: u32, token: u32, size: usize) {
+    let message = buffer(abi::GRPC_MESSAGE, size).unwrap_or_default();
+    with((), |vm| vm.on_stream_message(token, &message));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_close(_context: u32, token: u32, _status: u32) {
+    with((), |vm| vm.on_stream_close(token));
 }
 
 #[unsafe(no_mangle)]

@@ -21,6 +21,28 @@ pub fn write(pairs: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
+/// Envoy's `GrpcService` message that names a cluster: field 1, `envoy_grpc`, with
+/// its field 1, `cluster_name`.
+pub fn grpc_service(cluster: &str) -> Vec<u8> {
+    field(&field(cluster.as_bytes()))
+}
+
+/// Field 1 of a protobuf message, of bytes.
+fn field(content: &[u8]) -> Vec<u8> {
+    const FIELD_1_OF_BYTES: u8 = 0x0a;
+    let mut bytes = vec![FIELD_1_OF_BYTES];
+    let mut length = content.len();
+    while let Ok(low) = u8::try_from(length & 0x7f) {
+        length >>= 7;
+        bytes.push(if length == 0 { low } else { low | 0x80 });
+        if length == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(content);
+    bytes
+}
+
 /// The header map in these bytes; none at all are the empty map.
 pub fn read(bytes: &[u8]) -> Result<Headers, Status> {
     if bytes.is_empty() {
@@ -65,6 +87,14 @@ mod tests {
         assert!(read_back.iter().map(|(n, v)| (n.as_str(), v.as_str())).eq(pairs));
         assert!(read(&[]).unwrap().is_empty());
         assert!(read(&write(&[])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_cluster_is_named_as_protobuf_does() {
+        assert_eq!(grpc_service("ab"), b"\x0a\x04\x0a\x02ab");
+        let long = grpc_service(&"c".repeat(300));
+        assert_eq!(long[..6], [0x0a, 0xaf, 0x02, 0x0a, 0xac, 0x02]);
+        assert_eq!(long.len(), 306);
     }
 
     #[test]

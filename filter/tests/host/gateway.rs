@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use warmpath_filter::host::{Action, Reply};
+use warmpath_protocol::stream::Question;
 use warmpath_protocol::{Decision, ErrorBody, MESSAGE_PACK, Reason, RouteRequest};
 
 use super::shelf::Shelf;
@@ -165,6 +166,28 @@ impl Gateway {
 
     pub fn ask(&mut self, model: &str) -> (u32, Made) {
         self.ask_with(&[], &chat(model))
+    }
+
+    /// The one stream that is open.
+    pub fn stream(&self) -> u32 {
+        let state = self.host.state();
+        assert_eq!(state.streams.len(), 1, "{:?}", state.streams);
+        state.streams[0]
+    }
+
+    /// A `POST` that must lead to a question on the stream: the request's
+    /// context and the question's number.
+    pub fn ask_on(&mut self, stream: u32) -> (u32, u32) {
+        let (context, action) = self.post(&chat("tiny"));
+        assert_eq!(action, Action::Pause, "{:?}", self.request(context).filter_state);
+        assert!(self.take_calls().is_empty());
+        let sent = std::mem::take(&mut self.host.state().sent);
+        let [(token, message)] = &sent[..] else { panic!("{} questions", sent.len()) };
+        assert_eq!(*token, stream);
+        let question = Question::read(message).unwrap();
+        let request: RouteRequest = rmp_serde::from_slice(question.body).unwrap();
+        assert_eq!(request.request_id, "r-1");
+        (context, question.number)
     }
 
     /// The indexer decides.

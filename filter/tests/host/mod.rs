@@ -28,6 +28,8 @@ pub trait Filter {
     fn on_request_trailers(&mut self, context: u32) -> Action;
     fn on_response_headers(&mut self, context: u32);
     fn on_call_reply(&mut self, token: u32, reply: &Reply);
+    fn on_stream_message(&mut self, token: u32, message: &[u8]);
+    fn on_stream_close(&mut self, token: u32);
     fn on_done(&mut self, context: u32);
     fn on_delete(&mut self, context: u32);
 }
@@ -72,6 +74,11 @@ pub struct State {
     pub chosen: Option<u32>,
     pub calls: Vec<Made>,
     pub next_token: u32,
+    /// The streams that are open, and what was sent on any.
+    pub streams: Vec<u32>,
+    pub sent: Vec<(u32, Vec<u8>)>,
+    /// No stream can be opened.
+    pub refuse_streams: bool,
     /// Every call is refused with this.
     pub refuse_calls: Option<Status>,
     /// The running callback's answer to a call.
@@ -204,6 +211,33 @@ impl Host for Fake {
         Ok(state.next_token)
     }
 
+    fn open_stream(&self, cluster: &str, service: &str, method: &str) -> Result<u32, Status> {
+        let mut state = self.state();
+        if state.refuse_streams {
+            return Err(Status::INTERNAL_FAILURE);
+        }
+        assert!(!cluster.is_empty());
+        assert_eq!(format!("/{service}/{method}"), warmpath_protocol::stream::STREAM_PATH);
+        state.next_token += 1;
+        let token = state.next_token;
+        state.streams.push(token);
+        Ok(token)
+    }
+
+    fn send_on_stream(&self, token: u32, message: &[u8]) -> Result<(), Status> {
+        let mut state = self.state();
+        if !state.streams.contains(&token) {
+            return Err(Status::BAD_ARGUMENT);
+        }
+        state.sent.push((token, message.to_vec()));
+        Ok(())
+    }
+
+    fn close_stream(&self, token: u32) -> Result<(), Status> {
+        self.state().streams.retain(|open| *open != token);
+        Ok(())
+    }
+
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, Status> {
         let mut state = self.state();
         let known = state.metrics.iter().position(|(_, known, _)| known == name);
@@ -274,6 +308,16 @@ impl Filter for Native {
     fn on_call_reply(&mut self, token: u32, reply: &Reply) {
         self.host.enter(gateway::ROOT);
         self.vm.on_call_reply(token, reply);
+    }
+
+    fn on_stream_message(&mut self, token: u32, message: &[u8]) {
+        self.host.enter(gateway::ROOT);
+        self.vm.on_stream_message(token, message);
+    }
+
+    fn on_stream_close(&mut self, token: u32) {
+        self.host.enter(gateway::ROOT);
+        self.vm.on_stream_close(token);
     }
 
     fn on_done(&mut self, context: u32) {

@@ -127,6 +127,17 @@ impl Filter for Wasm {
         self.run("proxy_on_http_call_response", (gateway::ROOT, token, headers, size, 0))
     }
 
+    fn on_stream_message(&mut self, token: u32, message: &[u8]) {
+        self.enter(gateway::ROOT);
+        self.store.data().host.state().reply.body = message.to_vec();
+        self.run("proxy_on_grpc_receive", (gateway::ROOT, token, message.len() as u32))
+    }
+
+    fn on_stream_close(&mut self, token: u32) {
+        self.enter(gateway::ROOT);
+        self.run("proxy_on_grpc_close", (gateway::ROOT, token, 14))
+    }
+
     fn on_done(&mut self, context: u32) {
         self.enter(context);
         let done: u32 = self.run("proxy_on_done", context);
@@ -179,6 +190,7 @@ fn import(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
     log_and_time(linker)?;
     headers(linker)?;
     stream(linker)?;
+    grpc(linker)?;
     metrics(linker)?;
     wasi(linker)
 }
@@ -217,7 +229,8 @@ fn log_and_time(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
             let host = host(&env);
             let buffer = match kind {
                 0 => host.request_body(size as usize),
-                4 => Ok(host.state().reply.body.clone()),
+                // The answer to a call, and a message of a stream.
+                4 | 5 => Ok(host.state().reply.body.clone()),
                 7 => host.configuration(size as usize),
                 _ => Err(Status::BAD_ARGUMENT),
             };
@@ -320,6 +333,49 @@ fn stream(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
             status(made.map(|made| put(&mut env, token, &made.to_le_bytes())))
         },
     )?;
+    Ok(())
+}
+
+fn grpc(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
+    let env = "env";
+    linker.func_wrap(
+        env,
+        "proxy_grpc_stream",
+        |mut env: Env<'_>,
+         target: u32,
+         target_size: u32,
+         service: u32,
+         service_size: u32,
+         method: u32,
+         method_size: u32,
+         metadata: u32,
+         metadata_size: u32,
+         token: u32|
+         -> u32 {
+            let target = bytes(&env, target, target_size);
+            let [0x0a, outer, 0x0a, inner, cluster @ ..] = &target[..] else {
+                panic!("no cluster in {target:?}");
+            };
+            assert_eq!((*outer as usize, *inner as usize), (cluster.len() + 2, cluster.len()));
+            assert!(pairs::read(&bytes(&env, metadata, metadata_size)).unwrap().is_empty());
+            let cluster = String::from_utf8(cluster.to_vec()).unwrap();
+            let (service, method) =
+                (text(&env, service, service_size), text(&env, method, method_size));
+            let opened = host(&env).open_stream(&cluster, &service, &method);
+            status(opened.map(|opened| put(&mut env, token, &opened.to_le_bytes())))
+        },
+    )?;
+    linker.func_wrap(
+        env,
+        "proxy_grpc_send",
+        |env: Env<'_>, token: u32, message: u32, size: u32, end_of_stream: u32| -> u32 {
+            assert_eq!(end_of_stream, 0);
+            status(host(&env).send_on_stream(token, &bytes(&env, message, size)))
+        },
+    )?;
+    linker.func_wrap(env, "proxy_grpc_cancel", |env: Env<'_>, token: u32| -> u32 {
+        status(host(&env).close_stream(token))
+    })?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod decisions;
 pub mod failures;
 pub mod headers;
 pub mod models;
+pub mod stream;
 
 /// Hands every scenario's name and function to the macro `$run`.
 macro_rules! every_scenario {
@@ -59,6 +60,15 @@ macro_rules! every_scenario {
             models: a_table_of_another_format_is_no_table,
             models: models_that_share_a_table_fetch_it_once,
             models: gauges_go_when_the_vm_does,
+            stream: before_the_greeting_and_after_the_end_questions_are_calls,
+            stream: answers_on_the_stream_come_in_any_order,
+            stream: an_error_on_the_stream_has_its_reason,
+            stream: a_stream_that_ends_lets_go_what_was_asked_on_it,
+            stream: the_deadline_holds_on_the_stream,
+            stream: what_is_no_message_of_the_protocol_is_ignored,
+            stream: without_a_stream_there_are_calls,
+            stream: a_stream_that_takes_no_message_falls_back,
+            stream: the_stream_goes_with_the_vm,
         }
     };
 }

@@ -39,9 +39,20 @@ impl ApiError {
         Self { form, ..self }
     }
 
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The code of the body.
     pub fn code(&self) -> &'static str {
         self.code
+    }
+}
+
+impl From<ApiError> for ErrorBody {
+    fn from(error: ApiError) -> Self {
+        Self::new(error.code, error.message)
     }
 }
 
@@ -77,8 +88,8 @@ impl From<QueryRejection> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = ErrorBody::new(self.code, self.message);
-        self.form.respond(self.status, &body)
+        let (form, status) = (self.form, self.status);
+        form.respond(status, &ErrorBody::from(self))
     }
 }
 

@@ -14,6 +14,7 @@ mod manifest;
 mod metrics;
 mod overlap;
 mod route;
+mod stream;
 mod text;
 mod workers;
 
@@ -23,6 +24,9 @@ use axum::Router as Paths;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{delete, get, post};
+use stream::Streams;
+use tokio_util::sync::CancellationToken;
+use warmpath_protocol::stream::STREAM_PATH;
 use warmpath_protocol::{MANIFEST_PATH, ROUTE_PATH, ROUTE_TEXT_PATH, TABLES_PATH, code};
 
 pub use admin::{Admin, admin};
@@ -48,8 +52,12 @@ pub struct Api {
 }
 
 /// The paths of the API.
-pub fn api(api: Arc<Api>, max_body_bytes: usize) -> Paths {
+///
+/// Streams of decisions end at `shutdown`.
+pub fn api(api: Arc<Api>, max_body_bytes: usize, shutdown: CancellationToken) -> Paths {
+    let streams = Streams { api: Arc::clone(&api), max_body_bytes, shutdown };
     Paths::new()
+        .route(STREAM_PATH, post(stream::decide).with_state(streams))
         .route(ROUTE_PATH, post(route::route))
         .route(ROUTE_TEXT_PATH, post(text::route_text))
         .route("/v1/overlap", post(overlap::overlap))

@@ -52,13 +52,9 @@ pub(super) async fn route(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let started = Instant::now();
     let sent = Form::sent(&headers);
     let wanted = Form::wanted(&headers, sent);
-    let decided = body.map_err(ApiError::from).and_then(|body| {
-        let request = read(&body, sent)?;
-        api.decide(api.router.question(request)?, started)
-    });
+    let decided = body.map_err(ApiError::from).and_then(|body| decided(&api, &body, sent));
     match decided {
         Ok(record) => wanted.respond(StatusCode::OK, &record.decision),
         Err(error) => {
@@ -66,6 +62,13 @@ pub(super) async fn route(
             error.form(wanted).into_response()
         }
     }
+}
+
+/// Reads a request and decides.
+pub(super) fn decided(api: &Api, body: &[u8], form: Form) -> Result<Arc<Record>, ApiError> {
+    let started = Instant::now();
+    let request = read(body, form)?;
+    api.decide(api.router.question(request)?, started)
 }
 
 fn read(body: &[u8], form: Form) -> Result<RouteRequest, ApiError> {

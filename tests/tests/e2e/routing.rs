@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use warmpath_testbed::envoy::Config;
 use warmpath_testbed::stack::{Destination, Stack, StackOptions};
 
 use crate::support::{
@@ -142,5 +143,32 @@ async fn requests_follow_prefixes_to_a_data_parallel_rank() -> Result<()> {
     assert_eq!(record["decision"]["rank"], 1, "{record}");
     // The engine found it in that rank's cache: it was told the rank.
     assert!(reply.usage.and_then(|usage| usage.cached_tokens) > Some(0), "{reply:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_are_asked_for_on_a_stream_and_without_http2_all_the_same() -> Result<()> {
+    let http1 = |config: &mut Config| {
+        let options = &mut config.cluster("warmpath-indexer")?["typed_extension_protocol_options"];
+        options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]["explicit_http_config"] =
+            json!({"http_protocol_options": {}});
+        Ok(())
+    };
+    for is_http1 in [false, true] {
+        let edit = |config: &mut Config| if is_http1 { http1(config) } else { Ok(()) };
+        let stack = Stack::start_edited(StackOptions::default(), edit).await?;
+        stack.gateway.wait_deciding().await?;
+        // The manifest is asked for by calls, which end.
+        let active = "envoy_cluster_upstream_rq_active{envoy_cluster_name=\"warmpath-indexer\"}";
+        eventually("a stream", async || {
+            Ok(stack.gateway.envoy.metrics().await?.get(active).is_some_and(|open| *open >= 1.0))
+        })
+        .await?;
+        for turn in 0..20 {
+            let reply = stack.gateway.client().chat(&chat(&format!("stream {turn}"))).await?;
+            let reason = routed(&reply).1;
+            assert!(["load", "prefix"].contains(&reason), "HTTP/1.1: {is_http1}: {reason}");
+        }
+    }
     Ok(())
 }
