@@ -169,7 +169,7 @@ pub async fn run(
 fn assemble(config: &Config, shutdown: &CancellationToken) -> Result<Arc<Api>, RunError> {
     let names = Arc::new(Names::new(config.models.clone()));
     let stale = Duration::from_millis(config.load_stale_ms);
-    let index = Arc::new(Index::new());
+    let index = Arc::new(Index::with_ceiling(config.index.max_bytes as usize));
     let fleet = Fleet::new(index, Arc::clone(&names), stale, shutdown.child_token())?;
     for worker in &config.workers {
         fleet.add(worker.clone())?;

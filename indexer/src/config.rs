@@ -42,10 +42,20 @@ pub struct Config {
     pub decisions: usize,
     /// Largest request body that the API reads, in bytes. Default 16777216.
     pub max_body_bytes: usize,
+    /// The prefix index. Default `{}`, that is, with the default below.
+    pub index: IndexConfig,
     /// The models; at least one where there are workers. Default none.
     pub models: Vec<ModelConfig>,
     /// The workers at start; more may come and go over the API. Default none.
     pub workers: Vec<WorkerConfig>,
+}
+
+/// The prefix index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexConfig {
+    /// Most heap that it may take, in bytes; near it the blocks that no request asked
+    /// for lately are forgotten. 0 for no ceiling. Default 4294967296.
+    pub max_bytes: u64,
 }
 
 /// One base model.

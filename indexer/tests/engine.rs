@@ -40,7 +40,9 @@ async fn overlap_is_told_for_tokens_and_for_hashes_and_books_nothing() {
     let mut engine = Engine::start().await;
     let indexer = Indexer::start(config(&[engine.worker("0")])).await;
     engine.store_until_held(&indexer, 16, 2).await;
-    let holders = json!([{"worker": "0", "rank": 0, "blocks": 2, "block_size": 16}]);
+    let tiers = json!({"device": 2, "host": 2, "disk": 2});
+    let holders =
+        json!([{"worker": "0", "rank": 0, "blocks": 2, "tiers": tiers, "block_size": 16}]);
     let by_tokens = json!({"model": "m", "token_ids": tokens(40)});
     let by_hashes = json!({"model": "m", "hashes": request(&tokens(40), 16)["hashes"]});
     for asked in [by_tokens, by_hashes] {

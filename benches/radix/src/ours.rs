@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use warmpath_radix::{Block, EngineHash, Holder, Index, Match, WorkerId};
+use warmpath_radix::{Block, EngineHash, Holder, Index, Matches, Tier, WorkerId};
 
 use crate::cache::Step;
 use crate::engine::Engine;
@@ -25,7 +25,7 @@ pub(crate) struct Event {
 
 impl Engine for Ours {
     type Query = Vec<u64>;
-    type Found = Vec<Match>;
+    type Found = Matches;
     type Events = Vec<Event>;
 
     fn query(local: &[u64]) -> Vec<u64> {
@@ -35,22 +35,24 @@ impl Engine for Ours {
     fn events(steps: &[Step]) -> Vec<Event> {
         let event = |step: &Step| Event {
             holder: Holder { worker: WorkerId(step.worker), rank: 0 },
-            parent: step.parent.map(EngineHash::Int),
+            parent: step.parent.map(EngineHash),
             stored: step
                 .stored
                 .iter()
-                .map(|block| Block { local: block.local, engine: EngineHash::Int(block.engine) })
+                .map(|block| Block { local: block.local, engine: EngineHash(block.engine) })
                 .collect(),
-            removed: step.removed.iter().copied().map(EngineHash::Int).collect(),
+            removed: step.removed.iter().copied().map(EngineHash).collect(),
         };
         steps.iter().map(event).collect()
     }
 
-    fn find(&self, query: &mut Vec<u64>) -> Vec<Match> {
-        self.0.find_matches(query)
+    fn find(&self, query: &mut Vec<u64>) -> Matches {
+        let mut matches = Matches::new();
+        self.0.find(query, |_| false, &mut matches);
+        matches
     }
 
-    fn answer(found: &Vec<Match>) -> Vec<(u32, u32)> {
+    fn answer(found: &Matches) -> Vec<(u32, u32)> {
         found.iter().map(|found| (found.holder.worker.0, found.blocks)).collect()
     }
 
@@ -58,11 +60,11 @@ impl Engine for Ours {
         for event in events {
             if !event.stored.is_empty() {
                 self.0
-                    .store(event.holder, event.parent, 0, &event.stored)
+                    .store(event.holder, Tier::Device, event.parent, 0, &event.stored)
                     .expect("the parent is held");
             }
             if !event.removed.is_empty() {
-                self.0.remove_many(event.holder, &event.removed);
+                self.0.remove(event.holder, Tier::Device, &event.removed);
             }
         }
     }
@@ -78,9 +80,9 @@ impl Engine for Ours {
         let mut blocks = 0;
         while !done.load(Ordering::Relaxed) {
             for (event, names) in &events {
-                self.0.remove_many(event.holder, names);
+                self.0.remove(event.holder, Tier::Device, names);
                 self.0
-                    .store(event.holder, event.parent, 0, &event.stored)
+                    .store(event.holder, Tier::Device, event.parent, 0, &event.stored)
                     .expect("the parent is held");
                 blocks += 2 * names.len();
             }

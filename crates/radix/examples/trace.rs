@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use counting::{Counting, live};
-use warmpath_radix::{Block, EngineHash, Holder, Index, WorkerId};
+use warmpath_radix::{Block, EngineHash, Holder, Index, Tier, WorkerId};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -73,7 +73,7 @@ fn requests(path: &str) -> std::io::Result<Vec<Vec<u64>>> {
 impl Cache {
     fn serve(&mut self, worker: usize, query: &[u64]) -> Step {
         // One name for one content; of the engine, not of the tree.
-        let engine = |local: u64| EngineHash::Int(mix(local));
+        let engine = |local: u64| EngineHash(mix(local));
         let known = query.iter().take_while(|local| self.last_use.contains_key(local)).count();
         let stored: Vec<Block> = query[known..]
             .iter()
@@ -102,10 +102,12 @@ impl Cache {
 
 fn apply(index: &Index, step: &Step) {
     if !step.stored.is_empty() {
-        index.store(step.holder, step.parent, 0, &step.stored).expect("the parent is held");
+        index
+            .store(step.holder, Tier::Device, step.parent, 0, &step.stored)
+            .expect("the parent is held");
     }
     if !step.removed.is_empty() {
-        index.remove_many(step.holder, &step.removed);
+        index.remove(step.holder, Tier::Device, &step.removed);
     }
 }
 
@@ -166,11 +168,13 @@ fn main() -> std::io::Result<()> {
             drop(found);
             let start = Instant::now();
             if !step.stored.is_empty() {
-                index.store(step.holder, step.parent, 0, &step.stored).expect("held parent");
+                index
+                    .store(step.holder, Tier::Device, step.parent, 0, &step.stored)
+                    .expect("held parent");
             }
             let between = Instant::now();
             if !step.removed.is_empty() {
-                index.remove_many(step.holder, &step.removed);
+                index.remove(step.holder, Tier::Device, &step.removed);
             }
             let (store, remove) = (between - start, between.elapsed());
             removing += remove;
@@ -224,7 +228,7 @@ fn main() -> std::io::Result<()> {
                 while writing && !done.load(Ordering::Relaxed) {
                     for step in &last {
                         let names: Vec<_> = step.stored.iter().map(|block| block.engine).collect();
-                        index.remove_many(step.holder, &names);
+                        index.remove(step.holder, Tier::Device, &names);
                         apply(
                             &index,
                             &Step {

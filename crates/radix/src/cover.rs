@@ -1,4 +1,4 @@
-//! Which blocks of one node one holder has.
+//! Which blocks of one node one seat has.
 //!
 //! Engines evict tail first and store from the front, so this is nearly always a
 //! number of leading blocks. What lies behind a hole is a bitmap that exists only
@@ -6,12 +6,12 @@
 
 use std::ops::Range;
 
-use crate::Holder;
+use crate::seat::Seat;
 
-/// The blocks of a node that a holder has; offsets count from the node's start.
+/// The blocks of a node that a seat has; offsets count from the node's start.
 #[derive(Debug)]
 pub(crate) struct Cover {
-    pub(crate) holder: Holder,
+    pub(crate) seat: Seat,
     lead: u32,
     /// Held blocks behind the first hole. Never empty, never the block at `lead`.
     rest: Option<Box<Bits>>,
@@ -30,6 +30,7 @@ impl Bits {
     fn set(&mut self, at: u32) {
         let word = at as usize / 64;
         if self.words.len() <= word {
+            self.words.reserve_exact(word + 1 - self.words.len());
             self.words.resize(word + 1, 0);
         }
         self.words[word] |= 1 << (at % 64);
@@ -53,8 +54,8 @@ impl Bits {
 }
 
 impl Cover {
-    pub(crate) fn nothing(holder: Holder) -> Self {
-        Self { holder, lead: 0, rest: None }
+    pub(crate) fn nothing(seat: Seat) -> Self {
+        Self { seat, lead: 0, rest: None }
     }
 
     /// Leading blocks without a hole.
@@ -70,6 +71,14 @@ impl Cover {
         at < self.lead || self.rest.as_ref().is_some_and(|rest| rest.has(at))
     }
 
+    /// The first block from `at` on that is not held.
+    pub(crate) fn hole(&self, at: u32) -> u32 {
+        if at < self.lead || self.rest.is_none() {
+            return at.max(self.lead);
+        }
+        (at..).find(|&at| !self.has(at)).unwrap_or(at)
+    }
+
     /// One behind the last held block.
     pub(crate) fn end(&self) -> u32 {
         self.rest.as_ref().map_or(self.lead, |rest| rest.end())
@@ -78,6 +87,24 @@ impl Cover {
     pub(crate) fn held(&self) -> impl Iterator<Item = u32> {
         let behind = self.lead..self.end();
         (0..self.lead).chain(behind.filter(|&at| self.has(at)))
+    }
+
+    /// Those of up to 32 blocks that are held, as bits.
+    pub(crate) fn mask(&self, range: Range<u32>) -> u32 {
+        let leading = self.lead.saturating_sub(range.start).min(range.len() as u32);
+        let mask = ((1_u64 << leading) - 1) as u32;
+        match &self.rest {
+            None => mask,
+            Some(rest) => range
+                .clone()
+                .filter(|&at| rest.has(at))
+                .fold(mask, |mask, at| mask | 1 << (at - range.start)),
+        }
+    }
+
+    pub(crate) fn heap(&self) -> usize {
+        let words = |rest: &Bits| size_of::<Bits>() + rest.words.capacity() * size_of::<u64>();
+        self.rest.as_ref().map_or(0, |rest| words(rest))
     }
 
     /// Adds these blocks.
@@ -107,13 +134,21 @@ impl Cover {
         }
     }
 
-    /// Takes the block at `at` away.
-    pub(crate) fn clear(&mut self, at: u32) {
+    /// Takes these blocks away.
+    pub(crate) fn clear_range(&mut self, range: Range<u32>) {
+        if self.rest.is_none() && range.end >= self.lead {
+            self.lead = self.lead.min(range.start);
+        } else {
+            range.for_each(|at| self.clear(at));
+        }
+    }
+
+    fn clear(&mut self, at: u32) {
         if at < self.lead {
             let behind = at + 1..std::mem::replace(&mut self.lead, at);
             if !behind.is_empty() {
                 let rest = self.rest.get_or_insert_default();
-                behind.for_each(|at| rest.set(at));
+                behind.rev().for_each(|at| rest.set(at));
             }
         } else if let Some(mut rest) = self.rest.take() {
             rest.clear(at);
@@ -123,15 +158,19 @@ impl Cover {
 
     /// Keeps the blocks before `at`; what there was from `at` on.
     pub(crate) fn split_off(&mut self, at: u32) -> Self {
-        let mut tail = Self { lead: self.lead.saturating_sub(at), ..Self::nothing(self.holder) };
+        let mut tail = Self { lead: self.lead.saturating_sub(at), ..Self::nothing(self.seat) };
         self.lead = self.lead.min(at);
         if let Some(mut rest) = self.rest.take() {
             for held in at..rest.end() {
                 if rest.has(held) {
-                    rest.clear(held);
                     tail.set(held - at);
                 }
             }
+            rest.words.truncate((at as usize).div_ceil(64));
+            if let Some(last) = rest.words.get_mut(at as usize / 64) {
+                *last &= (1 << (at % 64)) - 1;
+            }
+            rest.clear(at);
             self.keep(rest);
         }
         tail

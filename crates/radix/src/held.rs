@@ -1,275 +1,285 @@
-//! What one holder has, by its own engine hashes.
+//! What one holder has: its tiers, what waits for a parent, what is predicted.
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
 
+use crate::aside::{Aside, Orphan};
+use crate::index::Core;
+use crate::lane::Lane;
+use crate::predict::Predicted;
 use crate::run::Place;
-use crate::table::Table;
-use crate::tree::{NodeId, Put, Tree};
-use crate::{Block, Dropped, EngineHash, Holder, Removed, StoreError, Stored};
+use crate::seat::Seat;
+use crate::tree::{Laid, NodeId, Tree};
+use crate::{Block, Dropped, EngineHash, StoreError, Stored, Tier};
 
-/// Blocks of one removal that share a write section, which is what readers wait for.
-const TOGETHER: usize = 64;
+/// Blocks of one store that share a write section, which is what readers wait for.
+const TOGETHER: usize = 256;
 
-/// The bindings of one holder.
-///
-/// What is rare is kept aside: more than one copy, a seed that is not the run's, a
-/// block with several names.
-#[derive(Debug, Default)]
+/// One holder.
+#[derive(Debug)]
 pub(crate) struct Held {
-    integers: Table<u64>,
-    digests: Table<[u8; 32]>,
-    odd: HashMap<EngineHash, Odd>,
-    /// Names beyond the first of a block.
-    aliases: HashMap<Place, u32>,
-    /// Distinct blocks among the bindings.
-    blocks: usize,
+    number: u32,
+    lanes: [Lane; 3],
+    aside: Aside,
+    predicted: Predicted,
     /// Where the last store laid its blocks; kept for its memory.
-    puts: Vec<Put>,
-}
-
-#[derive(Copy, Clone, Debug, Default)]
-struct Odd {
-    /// Copies beyond the first.
-    copies: u32,
-    seed: Option<u64>,
+    laid: Vec<Laid>,
 }
 
 impl Held {
-    pub(crate) fn blocks(&self) -> usize {
-        self.blocks
+    pub(crate) fn new(number: u32) -> Self {
+        Self {
+            number,
+            lanes: Default::default(),
+            aside: Aside::default(),
+            predicted: Predicted::default(),
+            laid: Vec::new(),
+        }
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.integers.len() + self.digests.len() == 0
+        self.lanes.iter().all(Lane::is_empty) && self.aside.is_empty() && self.predicted.is_empty()
     }
 
-    pub(crate) fn seed(&self, engine: &EngineHash, tree: &RwLock<Tree>) -> Option<u64> {
-        let place = self.place(engine)?;
-        let own = self.odd.get(engine).and_then(|odd| odd.seed);
-        own.or_else(|| tree.read().seed(place))
+    pub(crate) fn blocks(&self, tier: Tier) -> usize {
+        self.lane(tier).blocks()
     }
 
-    /// The tree is locked once, for laying the blocks down, and the table is filled
-    /// after that. Nobody else can take the blocks from under it: they are held.
+    /// Blocks that wait for their parent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.aside.blocks()
+    }
+
+    pub(crate) fn heap(&self) -> usize {
+        self.lanes.iter().map(Lane::heap).sum::<usize>()
+            + self.aside.heap()
+            + self.predicted.heap()
+            + self.laid.capacity() * size_of::<Laid>()
+    }
+
+    pub(crate) fn lane(&self, tier: Tier) -> &Lane {
+        &self.lanes[tier as usize]
+    }
+
+    fn seat(&self, tier: Tier) -> Seat {
+        Seat::new(self.number, tier)
+    }
+
+    /// Where a name leads to, on that tier first.
+    fn place(&self, tier: Tier, engine: EngineHash) -> Option<(Tier, Place)> {
+        let tiers = std::iter::once(tier).chain(Tier::ALL);
+        tiers.into_iter().find_map(|tier| Some((tier, self.lane(tier).place(engine)?)))
+    }
+
+    pub(crate) fn seed(&self, engine: EngineHash, core: &Core) -> Option<u64> {
+        self.seed_on(Tier::Device, engine, core)
+    }
+
+    fn seed_on(&self, tier: Tier, engine: EngineHash, core: &Core) -> Option<u64> {
+        let (tier, place) = self.place(tier, engine)?;
+        self.lane(tier).own_seed(engine).or_else(|| core.tree.read().seed(place))
+    }
+
     pub(crate) fn store(
         &mut self,
-        holder: Holder,
+        tier: Tier,
         parent: Option<EngineHash>,
         seed: u64,
         blocks: &[Block],
-        tree: &RwLock<Tree>,
+        core: &Core,
     ) -> Result<Stored, StoreError> {
-        let above = match parent {
-            None => None,
-            Some(name) => Some(self.place(&name).ok_or(StoreError::UnknownParent)?),
-        };
         if parent.is_some_and(|parent| blocks.iter().any(|block| block.engine == parent)) {
             return Err(StoreError::SelfParent);
         }
-        let mut stored = Stored::default();
         if blocks.is_empty() {
-            return Ok(stored);
+            return Ok(Stored::default());
         }
-        let mut puts = std::mem::take(&mut self.puts);
-        tree.write().store(holder, above, seed, blocks, &mut puts);
-        // Old bindings go last: a later block of this chain may lie where one was.
-        let mut loose = Vec::new();
-        for (number, (block, put)) in blocks.iter().zip(&puts).enumerate() {
-            if number % TOGETHER == 0 {
-                let ahead = blocks[number..].iter().take(TOGETHER);
-                self.touch(ahead.map(|block| &block.engine));
-            }
-            let before = self.bind(block.engine, put.place);
-            if before == Some(put.place) {
-                self.odd.entry(block.engine).or_default().copies += 1;
-                stored.copies += 1;
-                continue;
-            }
-            stored.new += 1;
-            if let Some(before) = before {
-                self.odd.remove(&block.engine);
-                loose.push(before);
-            }
-            if put.other_seed {
-                self.odd.insert(block.engine, Odd { copies: 0, seed: Some(seed) });
-            }
-            if put.had {
-                *self.aliases.entry(put.place).or_default() += 1;
-            } else {
-                self.blocks += 1;
-            }
-        }
-        puts.clear();
-        puts.shrink_to(1024);
-        self.puts = puts;
-        for place in loose {
-            if self.unname(place) {
-                tree.write().release(place, holder);
-            }
-        }
+        let above = match parent {
+            None => None,
+            Some(parent) => match self.place(tier, parent) {
+                Some((_, place)) => Some(place),
+                None => {
+                    let (blocks, gone) = (blocks.to_vec(), Vec::new());
+                    let aside = blocks.len();
+                    core.lose(self.aside.add(Orphan { tier, parent, seed, blocks, gone }));
+                    return Ok(Stored { aside, ..Stored::default() });
+                }
+            },
+        };
+        let stored = self.lay(tier, above, seed, blocks, core)?;
+        self.attach(core);
         Ok(stored)
     }
 
-    pub(crate) fn remove(
+    /// The tree is locked for laying some blocks down, and the table is filled after
+    /// that. Nobody else can take them from under it: they are held.
+    fn lay(
         &mut self,
-        holder: Holder,
-        engine: &EngineHash,
-        tree: &RwLock<Tree>,
-    ) -> Removed {
-        let (removed, gone) = self.unbind(engine);
-        if let Some(place) = gone {
-            tree.write().release(place, holder);
-        }
-        removed
-    }
-
-    pub(crate) fn remove_many(
-        &mut self,
-        holder: Holder,
-        engines: &[EngineHash],
-        tree: &RwLock<Tree>,
-    ) -> Dropped {
-        let mut dropped = Dropped::default();
-        for engines in engines.chunks(TOGETHER) {
-            self.touch(engines.iter());
-            let (mut gone, mut count) = ([0; TOGETHER], 0);
-            for engine in engines {
-                let (removed, place) = self.unbind(engine);
-                dropped.count(removed);
-                if let Some(place) = place {
-                    gone[count] = place;
-                    count += 1;
+        tier: Tier,
+        mut above: Option<Place>,
+        seed: u64,
+        blocks: &[Block],
+        core: &Core,
+    ) -> Result<Stored, StoreError> {
+        let seat = self.seat(tier);
+        let mut stored = Stored::default();
+        let mut laid = std::mem::take(&mut self.laid);
+        let mut full = false;
+        for blocks in blocks.chunks(TOGETHER) {
+            laid.clear();
+            {
+                let mut tree = core.tree.write();
+                full = !tree.runs().has_room(blocks.len());
+                if full {
+                    break;
                 }
+                tree.store(seat, above, Some(seed), blocks, &mut laid);
             }
-            if count > 0 {
-                let mut tree = tree.write();
-                gone[..count].iter().for_each(|&place| tree.release(place, holder));
+            above = laid.last().map(|last| last.place + last.len - 1);
+            if tier == Tier::Device {
+                self.predicted.came(&laid);
             }
+            let bound = self.lanes[tier as usize].bind(seat, seed, blocks, &laid, &core.tree);
+            stored.new += bound.new;
+            stored.copies += bound.copies;
         }
-        dropped
+        self.laid = laid;
+        if full && stored == Stored::default() { Err(StoreError::Full) } else { Ok(stored) }
     }
 
-    /// Lets everything go; how many blocks that was.
-    pub(crate) fn clear(&mut self, holder: Holder, tree: &RwLock<Tree>) -> usize {
-        let held = std::mem::take(self);
-        let mut places = held.places();
-        loop {
-            let mut tree = tree.write();
-            let before = places.by_ref().take(TOGETHER).map(|place| {
-                tree.release_node(place, holder);
-            });
-            if before.count() < TOGETHER {
-                break;
+    /// Lays down what waited for a block that is there now.
+    fn attach(&mut self, core: &Core) {
+        while !self.aside.is_empty() {
+            let lanes = &self.lanes;
+            let is_held = |engine| lanes.iter().any(|lane| lane.place(engine).is_some());
+            let Some(orphan) = self.aside.ready(is_held) else { return };
+            let waiting = orphan.waiting();
+            let (tier, parent, seed) = (orphan.tier, orphan.parent, orphan.seed);
+            // Its hashes were made with a seed that the parent should have: where it
+            // turns out to have another, they are of other content.
+            let above = self.place(tier, parent).map(|(_, place)| place);
+            if self.seed_on(tier, parent, core) != Some(seed)
+                || self.lay(tier, above, seed, &orphan.blocks, core).is_err()
+            {
+                core.lose(waiting);
+                continue;
             }
+            let seat = self.seat(tier);
+            let lane = &mut self.lanes[tier as usize];
+            lane.remove(seat, &orphan.gone, &core.tree, &mut |_| {});
         }
-        held.blocks
+    }
+
+    /// Blocks that the holder has on some tier are now on this one too.
+    pub(crate) fn hold(&mut self, tier: Tier, engines: &[EngineHash], core: &Core) -> Stored {
+        let seat = self.seat(tier);
+        let mut stored = Stored::default();
+        for &engine in engines {
+            let Some((from, place)) = self.place(tier, engine) else { continue };
+            let own_seed = self.lane(from).own_seed(engine);
+            let Some(laid) = core.tree.write().hold(seat, place) else { continue };
+            let laid = [Laid { other_seed: own_seed.is_some(), ..laid }];
+            if tier == Tier::Device {
+                self.predicted.came(&laid);
+            }
+            let (block, seed) = ([Block { local: 0, engine }], own_seed.unwrap_or_default());
+            let bound = self.lanes[tier as usize].bind(seat, seed, &block, &laid, &core.tree);
+            stored.new += bound.new;
+            stored.copies += bound.copies;
+        }
+        stored
+    }
+
+    pub(crate) fn remove(&mut self, tier: Tier, engines: &[EngineHash], core: &Core) -> Dropped {
+        let seat = self.seat(tier);
+        let aside = &mut self.aside;
+        let (mut waited, mut unknown) = (0, 0);
+        let mut missing = |engine| {
+            if !aside.is_empty() && aside.remove(tier, engine) {
+                waited += 1;
+            } else {
+                unknown += 1;
+            }
+        };
+        let lane = &mut self.lanes[tier as usize];
+        let dropped = lane.remove(seat, engines, &core.tree, &mut missing);
+        lane.settle(|bytes| core.fits(bytes));
+        Dropped { aside: waited, unknown, ..dropped }
+    }
+
+    /// Lets these of a tier go with all their copies; how many blocks that was.
+    pub(crate) fn forget(&mut self, tier: Tier, engines: &[EngineHash], core: &Core) -> usize {
+        let seat = self.seat(tier);
+        let lane = &mut self.lanes[tier as usize];
+        let blocks = lane.forget(seat, engines, &core.tree);
+        lane.settle(|bytes| core.fits(bytes));
+        blocks
+    }
+
+    /// Lets everything go; how many blocks that was, on all tiers.
+    pub(crate) fn clear(&mut self, core: &Core) -> usize {
+        self.aside = Aside::default();
+        self.predicted.clear(Seat::predicted(self.number), &core.tree);
+        self.laid = Vec::new();
+        let number = self.number;
+        let lanes = self.lanes.iter_mut().zip(Tier::ALL);
+        lanes.map(|(lane, tier)| lane.clear(Seat::new(number, tier), &core.tree)).sum()
+    }
+
+    /// Expects blocks until a time; how many of them the device has not.
+    pub(crate) fn predict(&mut self, locals: &[u64], expires: u64, core: &Core) -> usize {
+        let seat = Seat::predicted(self.number);
+        let engine = EngineHash::default();
+        let blocks: Vec<Block> = locals.iter().map(|&local| Block { local, engine }).collect();
+        let (mut above, mut predicted) = (None, 0);
+        let mut laid = std::mem::take(&mut self.laid);
+        for blocks in blocks.chunks(TOGETHER) {
+            laid.clear();
+            {
+                let mut tree = core.tree.write();
+                if !tree.runs().has_room(blocks.len()) {
+                    break;
+                }
+                tree.store(seat, above, None, blocks, &mut laid);
+            }
+            above = laid.last().map(|last| last.place + last.len - 1);
+            predicted += self.predicted.add(&laid, expires);
+        }
+        self.laid = laid;
+        predicted
+    }
+
+    /// Lets go of predictions whose time has passed.
+    pub(crate) fn expire(&mut self, now: u64, core: &Core) {
+        self.predicted.expire(now, Seat::predicted(self.number), &core.tree);
     }
 
     /// Whether every count is right; adds the distinct blocks to `found`, by node.
     pub(crate) fn audit(
         &self,
-        holder: Holder,
         tree: &Tree,
-        found: &mut HashMap<(NodeId, Holder), u32>,
+        found: &mut HashMap<(NodeId, Seat), u32>,
     ) -> Result<(), String> {
-        if !self.integers.audit() || !self.digests.audit() {
-            return Err(format!("the tables of {holder:?} do not find what they have"));
-        }
-        let mut names: HashMap<Place, u32> = HashMap::new();
-        for place in self.places() {
-            *names.entry(place).or_default() += 1;
-        }
-        if names.len() != self.blocks {
-            return Err(format!("{holder:?} counts {} blocks, has {}", self.blocks, names.len()));
-        }
-        for (&place, &count) in &names {
-            if self.aliases.get(&place).copied().unwrap_or(0) != count - 1 {
-                return Err(format!("{holder:?} has {count} names of place {place}"));
-            }
-            let (id, at) = tree.runs().node(place).ok_or("a binding leads nowhere")?;
-            let node = tree.node(id);
-            let cover = node.position(holder).map(|at| &node.covers[at]);
-            if at >= node.len || !cover.is_ok_and(|cover| cover.has(at)) {
-                return Err(format!("{holder:?} binds place {place}, which does not know it"));
-            }
-            *found.entry((id, holder)).or_default() += 1;
-        }
-        if self.aliases.keys().any(|place| !names.contains_key(place))
-            || self.odd.keys().any(|engine| self.place(engine).is_none())
-            || self.odd.values().any(|odd| odd.copies == 0 && odd.seed.is_none())
-        {
-            return Err(format!("{holder:?} remembers oddities of what it does not have"));
+        for (lane, tier) in self.lanes.iter().zip(Tier::ALL) {
+            lane.audit(self.seat(tier), tree, found)?;
         }
         Ok(())
     }
 
-    fn places(&self) -> impl Iterator<Item = Place> {
-        self.integers.iter().map(|slot| slot.1).chain(self.digests.iter().map(|slot| slot.1))
+    /// Blocks that are predicted.
+    pub(crate) fn predicted(&self) -> usize {
+        self.predicted.blocks()
     }
 
-    fn place(&self, engine: &EngineHash) -> Option<Place> {
-        match engine {
-            EngineHash::Int(number) => self.integers.get(number),
-            EngineHash::Bytes(digest) => self.digests.get(digest),
-        }
-    }
-
-    fn bind(&mut self, engine: EngineHash, place: Place) -> Option<Place> {
-        match engine {
-            EngineHash::Int(number) => self.integers.insert(number, place),
-            EngineHash::Bytes(digest) => self.digests.insert(digest, place),
-        }
-    }
-
-    /// Drops a copy, and with the last the binding; the place if it was the last
-    /// name of it.
-    fn unbind(&mut self, engine: &EngineHash) -> (Removed, Option<Place>) {
-        if !self.odd.is_empty()
-            && let Some(odd) = self.odd.get_mut(engine)
-        {
-            if odd.copies > 0 {
-                odd.copies -= 1;
-                if odd.copies == 0 && odd.seed.is_none() {
-                    self.odd.remove(engine);
-                }
-                return (Removed::Copy, None);
-            }
-            self.odd.remove(engine);
-        }
-        let place = match engine {
-            EngineHash::Int(number) => self.integers.remove(number),
-            EngineHash::Bytes(digest) => self.digests.remove(digest),
-        };
-        match place {
-            None => (Removed::Unknown, None),
-            Some(place) => (Removed::Last, self.unname(place).then_some(place)),
-        }
-    }
-
-    /// Takes one name from a block; whether it was the last.
-    fn unname(&mut self, place: Place) -> bool {
-        if !self.aliases.is_empty()
-            && let Some(others) = self.aliases.get_mut(&place)
-        {
-            *others -= 1;
-            if *others == 0 {
-                self.aliases.remove(&place);
-            }
-            return false;
-        }
-        self.blocks -= 1;
-        true
-    }
-
-    /// Brings the slots of these into the cache, all at once.
-    fn touch<'a>(&self, engines: impl Iterator<Item = &'a EngineHash>) {
-        let read = engines.fold(0, |read, engine| {
-            read ^ match engine {
-                EngineHash::Int(number) => self.integers.touch(number),
-                EngineHash::Bytes(digest) => self.digests.touch(digest),
-            }
-        });
-        std::hint::black_box(read);
+    /// How many of a node's blocks are predicted; none if one of them is forgotten.
+    pub(crate) fn expects(&self, tree: &Tree, id: NodeId) -> Option<usize> {
+        let node = tree.node(id);
+        let run = tree.runs().run(node.run);
+        let cover = node.covers.find(Seat::predicted(self.number))?;
+        let knows = |at| self.predicted.knows(run.place(node.start + at));
+        cover.held().all(knows).then(|| cover.held().count())
     }
 }

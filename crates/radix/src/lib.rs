@@ -22,6 +22,12 @@ What holds, whatever order the events come in:
 - One engine hash that turns up for other content means that the engine no
   longer has the old: the newest content wins and the old binding, with all its
   copies, is dropped.
+- Tiers are claims of their own: a block on two of them is stored and removed on
+  each. An engine names a parent on whatever tier it lies.
+- A chain whose parent is not there is kept aside, in bounds, and laid down when the
+  parent comes under the same seed. What is given up instead is counted.
+- A predicted block counts beside those that events told of, until its event comes
+  or its time has passed.
 - A block that nobody holds and that has nothing below it is freed. Nodes that were
   split where two chains parted are one again when only one of them is left.
 
@@ -35,140 +41,59 @@ The parts, from the bottom up:
   the holders that have blocks of it: how many leading ones, and a bitmap for what
   lies behind a hole while there is one. A query compares whole stretches of hashes
   and looks at holders once an edge.
-- `held` and `table`: per holder the engine hashes, twelve bytes and a counter's
-  share each, in buckets of a cache line. Copies, foreign seeds and second names are
-  rare and kept aside.
-- `tree` and `find`: changes and queries. `index`: the locks.
+- `table` and `lane`: per holder and tier the engine hashes, twelve bytes and a
+  counter's share each, in buckets of a cache line. Copies, foreign seeds and second
+  names are rare and kept aside.
+- `held`: a holder with its tiers, what waits (`aside`) and what is predicted
+  (`predict`). To the tree each of its claims is a `seat`.
+- `tree` and `find`: changes and queries. `evict`: the ceiling. `index`: the locks.
 
-An integer-named block costs its holder 17 to 21 bytes, and the index 8 to 9 bytes
-once. Blocks named by digests cost 34 to 43 bytes more. Edges cost some 300 bytes:
-little where chains part every few hundred blocks, as they do, and the greater part
-where each has but one. There are addresses for 2^27 runs of up to 32 blocks, beyond
-36 GB of index; a ceiling on memory must come before that.
+A block costs its holder 18 to 23 bytes, and the index 8 to 9 bytes once. Edges cost
+some 200 bytes: little where chains part every few hundred blocks, as they do, and
+the greater part where each has but one. There are addresses for 2^27 runs of up to
+32 blocks, some 36 GB of index; beyond them a store is refused as beyond the ceiling.
+
+Digests name blocks by 64 of their bits. Tables of whole digests were rejected: two
+blocks of a holder's 200,000 agree by chance once in a thousand million caches, the
+engines' own integers are no better, and it was 34 to 43 bytes for each block.
+
+What is compared: a query is held against the digest of each 32 stored hashes, of 64
+bits, as good as a hash of a block: hash by hash, the longest queries waited for
+memory.
 
 Concurrency: an event works on its holder's own table under its holder's own lock,
-which takes most of its time, and holds the tree's lock only to lay down a chain or
-to let go of a few blocks, for a microsecond or so. Readers share that lock and do
-not know of the others. Rejected: shards by the first block (all prompts of a model
+which takes most of its time, and holds the tree's lock only to lay down some blocks
+or to let go of some, for a microsecond or so. Readers share that lock, try again for
+a while before they go to sleep, since being woken takes longer than any writer, and
+do not know of the other locks. Rejected: shards by the first block (all prompts of a model
 may begin alike, and then there is one shard); a lock or version for each node (a
 query would pay for each, and a chain that is being split must be read twice); two
 copies of the tree that change places (twice the memory and twice the writing, to
 save readers a wait that does not show in their 99th percentile).
 */
 
+mod aside;
 mod cover;
+mod evict;
 mod find;
 mod held;
 mod index;
+mod lane;
 mod node;
+mod predict;
 mod run;
+mod seat;
+mod slab;
+mod sync;
 mod table;
 mod tree;
+mod types;
 
+pub use find::Matches;
 pub use index::Index;
-
-/// A worker, as a number that its fleet gave out and never gives out again.
-#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
-pub struct WorkerId(pub u32);
-
-/// One data-parallel rank of a worker: whatever has a KV cache of its own.
-#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
-pub struct Holder {
-    /// The worker.
-    pub worker: WorkerId,
-    /// The rank inside it, from 0.
-    pub rank: u32,
-}
-
-/// The id that an engine gave a block; opaque, and only its holder's own.
-#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
-pub enum EngineHash {
-    /// An integer; signed ones are cast.
-    Int(u64),
-    /// A digest; shorter ones are padded with zeros at the end.
-    Bytes([u8; 32]),
-}
-
-/// One block of a chain that an engine stored.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub struct Block {
-    /// Hash of its tokens, the key of the tree.
-    pub local: u64,
-    /// The engine's name for it.
-    pub engine: EngineHash,
-}
-
-/// What a store did; the two add up to the blocks that it was given.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
-pub struct Stored {
-    /// Blocks that the holder did not have under that engine hash.
-    pub new: usize,
-    /// Blocks that it had: one more copy of each.
-    pub copies: usize,
-}
-
-/// Why a store changed nothing.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The holder has no block of that name, so the chain's place is unknown.
-    #[error("the parent block is not held: its event was lost or came later")]
-    UnknownParent,
-    /// A chain that contains its own parent has no place in a tree.
-    #[error("the chain contains its own parent block")]
-    SelfParent,
-}
-
-/// What a removal did.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub enum Removed {
-    /// It was the last copy: the holder no longer has the block by this name.
-    Last,
-    /// The holder has copies left.
-    Copy,
-    /// The holder had no block of this name.
-    Unknown,
-}
-
-/// What became of the blocks of one removal; the three add up to what it named.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
-pub struct Dropped {
-    /// Last copies.
-    pub last: usize,
-    /// Copies of which the holder has more.
-    pub copies: usize,
-    /// Names that the holder did not know.
-    pub unknown: usize,
-}
-
-impl Dropped {
-    fn count(&mut self, removed: Removed) {
-        *match removed {
-            Removed::Last => &mut self.last,
-            Removed::Copy => &mut self.copies,
-            Removed::Unknown => &mut self.unknown,
-        } += 1;
-    }
-}
-
-/// One holder of leading blocks of a prompt.
-#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
-pub struct Match {
-    /// Who has them.
-    pub holder: Holder,
-    /// How many blocks from the first on, without a hole; at least 1.
-    pub blocks: u32,
-}
-
-/// Sizes of the index.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
-pub struct Stats {
-    /// Nodes of the tree: distinct prefixes.
-    pub nodes: usize,
-    /// Blocks held, summed over all holders.
-    pub holder_blocks: usize,
-    /// Holders with at least one block.
-    pub holders: usize,
-}
+pub use types::{
+    Block, Dropped, EngineHash, Holder, Match, Progress, Stats, StoreError, Stored, Tier, WorkerId,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,13 @@
 //! One edge of the tree with what hangs below it: a stretch of a run.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use hashbrown::HashMap;
 
 use crate::cover::Cover;
 use crate::run::{NO_RUN, RunId};
-use crate::{Holder, tree::NodeId};
+use crate::seat::{PREDICTED, Seat};
+use crate::tree::NodeId;
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -14,16 +17,23 @@ pub(crate) struct Node {
     /// Blocks; none for the root only.
     pub(crate) len: u32,
     pub(crate) parent: NodeId,
+    /// When a query last came by, or a store: never before those below it.
+    pub(crate) stamp: AtomicU32,
     pub(crate) children: Children,
-    /// Who has some of its blocks, sorted by holder. Most have one, a shared system
-    /// prompt has them all, and a vector serves both.
-    pub(crate) covers: Vec<Cover>,
+    pub(crate) covers: Covers,
 }
 
 impl Default for Node {
     fn default() -> Self {
-        let children = Children::None;
-        Self { run: NO_RUN, start: 0, len: 0, parent: 0, children, covers: Vec::new() }
+        Self {
+            run: NO_RUN,
+            start: 0,
+            len: 0,
+            parent: 0,
+            stamp: AtomicU32::new(0),
+            children: Children::None,
+            covers: Covers::default(),
+        }
     }
 }
 
@@ -32,27 +42,173 @@ impl Node {
         self.start + self.len
     }
 
-    pub(crate) fn position(&self, holder: Holder) -> Result<usize, usize> {
-        self.covers.binary_search_by_key(&holder, |cover| cover.holder)
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp.load(Ordering::Relaxed)
     }
 
-    /// What `holder` has here, perhaps nothing yet.
-    pub(crate) fn cover_mut(&mut self, holder: Holder) -> &mut Cover {
-        let at = self.position(holder).unwrap_or_else(|at| {
-            if self.covers.len() == self.covers.capacity() {
-                // One is the rule; a vector's own first step would be four.
-                self.covers.reserve_exact(1 + self.covers.len() / 4);
-            }
-            self.covers.insert(at, Cover::nothing(holder));
-            at
-        });
-        &mut self.covers[at]
+    /// Remembers that it was used; whether that was not known yet. Readers share the
+    /// line, so it is written once a tick only.
+    pub(crate) fn touch(&self, now: u32) -> bool {
+        let old = self.stamp() != now;
+        if old {
+            self.stamp.store(now, Ordering::Relaxed);
+        }
+        old
     }
 
     /// One behind the last block that anybody has.
     pub(crate) fn held_end(&self) -> u32 {
         self.covers.iter().map(Cover::end).max().unwrap_or(0)
     }
+
+    pub(crate) fn heap(&self) -> usize {
+        let bits = self.covers.iter().map(Cover::heap).sum::<usize>();
+        self.children.heap() + self.covers.heap() + bits
+    }
+
+    /// Covers that rest on predictions.
+    pub(crate) fn predicted(&self) -> usize {
+        self.covers.iter().filter(|cover| cover.seat.kind() == PREDICTED).count()
+    }
+}
+
+/// Who has some of a node's blocks, sorted by seat. Most have one, a shared system
+/// prompt has them all.
+#[derive(Debug)]
+pub(crate) enum Covers {
+    One(Cover),
+    Many(Vec<Cover>),
+}
+
+impl Default for Covers {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl std::ops::Deref for Covers {
+    type Target = [Cover];
+
+    fn deref(&self) -> &[Cover] {
+        match self {
+            Self::One(cover) => std::slice::from_ref(cover),
+            Self::Many(covers) => covers,
+        }
+    }
+}
+
+impl std::ops::DerefMut for Covers {
+    fn deref_mut(&mut self) -> &mut [Cover] {
+        match self {
+            Self::One(cover) => std::slice::from_mut(cover),
+            Self::Many(covers) => covers,
+        }
+    }
+}
+
+impl IntoIterator for Covers {
+    type Item = Cover;
+    type IntoIter = std::vec::IntoIter<Cover>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match self {
+            Self::One(cover) => vec![cover].into_iter(),
+            Self::Many(covers) => covers.into_iter(),
+        }
+    }
+}
+
+impl FromIterator<Cover> for Covers {
+    /// Those that are not empty.
+    fn from_iter<I: IntoIterator<Item = Cover>>(covers: I) -> Self {
+        let mut covers: Vec<Cover> = covers.into_iter().filter(|cover| !cover.is_empty()).collect();
+        match covers.pop() {
+            Some(only) if covers.is_empty() => Self::One(only),
+            Some(last) => {
+                covers.push(last);
+                covers.shrink_to_fit();
+                Self::Many(covers)
+            }
+            None => Self::default(),
+        }
+    }
+}
+
+impl Covers {
+    pub(crate) fn position(&self, seat: Seat) -> Result<usize, usize> {
+        match self {
+            Self::One(cover) => match cover.seat.cmp(&seat) {
+                std::cmp::Ordering::Less => Err(1),
+                std::cmp::Ordering::Equal => Ok(0),
+                std::cmp::Ordering::Greater => Err(0),
+            },
+            Self::Many(covers) => covers.binary_search_by_key(&seat, |cover| cover.seat),
+        }
+    }
+
+    pub(crate) fn find(&self, seat: Seat) -> Option<&Cover> {
+        self.position(seat).ok().map(|at| &self[at])
+    }
+
+    /// What `seat` has here, perhaps nothing yet.
+    pub(crate) fn entry(&mut self, seat: Seat) -> &mut Cover {
+        let at = match self.position(seat) {
+            Ok(at) => at,
+            Err(at) => {
+                self.insert(at, Cover::nothing(seat));
+                at
+            }
+        };
+        &mut self[at]
+    }
+
+    fn insert(&mut self, at: usize, cover: Cover) {
+        match self {
+            Self::Many(covers) if covers.is_empty() => *self = Self::One(cover),
+            Self::Many(covers) => {
+                if covers.len() == covers.capacity() {
+                    covers.reserve_exact(1 + covers.len() / 4);
+                }
+                covers.insert(at, cover);
+            }
+            Self::One(_) => {
+                let Self::One(only) = std::mem::take(self) else { return };
+                let both = if at == 0 { [cover, only] } else { [only, cover] };
+                *self = Self::Many(Vec::from(both));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, at: usize) {
+        match self {
+            Self::One(_) => *self = Self::default(),
+            Self::Many(covers) => {
+                covers.remove(at);
+                if covers.len() == 1
+                    && let Some(only) = covers.pop()
+                {
+                    *self = Self::One(only);
+                } else if covers.len() * 2 < covers.capacity() {
+                    covers.shrink_to_fit();
+                }
+            }
+        }
+    }
+
+    /// Without the bitmaps of the covers.
+    pub(crate) fn heap(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Many(covers) => covers.capacity() * size_of::<Cover>(),
+        }
+    }
+}
+
+/// A node below another, and its run: a query asks memory for both at once.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) struct Child {
+    pub(crate) node: NodeId,
+    pub(crate) run: RunId,
 }
 
 /// The nodes below one, by their first local hash.
@@ -60,15 +216,23 @@ impl Node {
 pub(crate) enum Children {
     None,
     One(u64, NodeId),
-    Many(Box<HashMap<u64, NodeId>>),
+    Many(Box<HashMap<u64, Child>>),
 }
 
 impl Children {
-    pub(crate) fn get(&self, local: u64) -> Option<NodeId> {
+    /// The run is not known of an only child.
+    pub(crate) fn get(&self, local: u64) -> Option<Child> {
         match self {
             Self::None => None,
-            Self::One(key, node) => (*key == local).then_some(*node),
+            Self::One(key, node) => (*key == local).then_some(Child { node: *node, run: NO_RUN }),
             Self::Many(map) => map.get(&local).copied(),
+        }
+    }
+
+    pub(crate) fn heap(&self) -> usize {
+        match self {
+            Self::None | Self::One(..) => 0,
+            Self::Many(map) => size_of_val(&**map) + map.allocation_size(),
         }
     }
 
@@ -83,16 +247,20 @@ impl Children {
         }
     }
 
-    pub(crate) fn insert(&mut self, local: u64, node: NodeId) {
+    /// Puts a node below this one or in another's place.
+    ///
+    /// `run` is that of the only child, if there is one.
+    pub(crate) fn insert(&mut self, local: u64, child: Child, run: RunId) {
         match self {
-            Self::None => *self = Self::One(local, node),
-            Self::One(key, only) if *key == local => *only = node,
+            Self::None => *self = Self::One(local, child.node),
+            Self::One(key, only) if *key == local => *only = child.node,
             Self::One(key, only) => {
-                let both = [(*key, *only), (local, node)];
+                let first = Child { node: *only, run };
+                let both = [(*key, first), (local, child)];
                 *self = Self::Many(Box::new(HashMap::from_iter(both)));
             }
             Self::Many(map) => {
-                map.insert(local, node);
+                map.insert(local, child);
             }
         }
     }
@@ -108,9 +276,9 @@ impl Children {
             Self::Many(map) => {
                 map.remove(&local);
                 if map.len() == 1
-                    && let Some((&key, &node)) = map.iter().next()
+                    && let Some((&key, child)) = map.iter().next()
                 {
-                    *self = Self::One(key, node);
+                    *self = Self::One(key, child.node);
                 } else if map.len() * 4 < map.capacity() {
                     map.shrink_to(map.len() * 2);
                 }
@@ -118,13 +286,13 @@ impl Children {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, NodeId)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Child)> {
         let one = match self {
-            Self::One(key, node) => Some((*key, *node)),
+            Self::One(key, node) => Some((*key, Child { node: *node, run: NO_RUN })),
             Self::None | Self::Many(_) => None,
         };
         let many = match self {
-            Self::Many(map) => Some(map.iter().map(|(&key, &node)| (key, node))),
+            Self::Many(map) => Some(map.iter().map(|(&key, &child)| (key, child))),
             Self::None | Self::One(..) => None,
         };
         one.into_iter().chain(many.into_iter().flatten())

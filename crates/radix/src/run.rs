@@ -6,9 +6,10 @@
 //! (node, offset) were rejected for that: a split makes all those behind it stale,
 //! to be found and mended one by one.
 //!
-//! A place is 32 bits: runs get their addresses in chunks of 32. The addresses end
-//! after 2^27 chunks, which is some 36 GB of index.
+//! A place is 32 bits: runs get their addresses in chunks of 32. Each whole chunk of
+//! a run has a digest, by which a query compares 32 hashes and reads one.
 
+use crate::slab::Slab;
 use crate::table::NOWHERE;
 use crate::tree::NodeId;
 
@@ -21,19 +22,29 @@ pub(crate) type RunId = u32;
 /// The run of the root, which has no blocks.
 pub(crate) const NO_RUN: RunId = RunId::MAX;
 
-const CHUNK: u32 = 32;
+pub(crate) const CHUNK: u32 = 32;
 /// The last chunk is never given out: it has the place that means nowhere.
 const CHUNKS: usize = (NOWHERE / CHUNK) as usize;
 
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     locals: Vec<u64>,
-    /// Its addresses, `CHUNK` to each.
-    chunks: Vec<u32>,
-    /// Start of each of its nodes, in order.
+    segments: Vec<Segment>,
+    /// The node of its first block.
+    first: NodeId,
+    /// Start of each further node, in order.
     cuts: Vec<(u32, NodeId)>,
-    /// The seed of its first store. Whoever stores under another one remembers it.
-    pub(crate) seed: u64,
+    /// The seed of its first store; none while it is predicted only. Whoever stores
+    /// under another one remembers it.
+    pub(crate) seed: Option<u64>,
+}
+
+/// Up to `CHUNK` blocks.
+#[derive(Copy, Clone, Debug)]
+struct Segment {
+    chunk: u32,
+    /// Of its local hashes once it is full; two halves, to be 12 bytes with the chunk.
+    digest: [u32; 2],
 }
 
 /// Which run has the addresses of a chunk, and its position in that run.
@@ -43,13 +54,42 @@ struct Chunk {
     position: u32,
 }
 
+impl Default for Chunk {
+    fn default() -> Self {
+        Self { run: NO_RUN, position: 0 }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    runs: Vec<Run>,
-    free: Vec<RunId>,
-    chunks: Vec<Chunk>,
-    free_chunks: Vec<u32>,
+    runs: Slab<Run>,
+    chunks: Slab<Chunk>,
     blocks: usize,
+    /// Heap of the runs' vectors.
+    bytes: usize,
+}
+
+/// Odd, and without pattern.
+const FACTORS: [u64; CHUNK as usize] = {
+    let (mut factors, mut state, mut at) = ([0; CHUNK as usize], 0_u64, 0);
+    while at < factors.len() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        factors[at] = (mixed ^ (mixed >> 31)) | 1;
+        at += 1;
+    }
+    factors
+};
+
+/// One number for a chunk of local hashes. Local hashes are as good as random, so two
+/// different chunks agree as seldom as two different blocks.
+fn digest(locals: &[u64; CHUNK as usize]) -> [u32; 2] {
+    let sum = locals
+        .iter()
+        .zip(&FACTORS)
+        .fold(0_u64, |sum, (local, factor)| sum.wrapping_add(local.wrapping_mul(*factor)));
+    [sum as u32, (sum >> 32) as u32]
 }
 
 impl Run {
@@ -62,36 +102,59 @@ impl Run {
     }
 
     pub(crate) fn place(&self, at: u32) -> Place {
-        self.chunks[(at / CHUNK) as usize] * CHUNK + at % CHUNK
+        self.segments[(at / CHUNK) as usize].chunk * CHUNK + at % CHUNK
     }
 
-    pub(crate) fn cuts(&self) -> &[(u32, NodeId)] {
-        &self.cuts
+    /// How many leading hashes of `query` are those of the `len` blocks from `start` on.
+    pub(crate) fn leading(&self, start: u32, len: u32, query: &[u64]) -> usize {
+        let len = (len as usize).min(query.len());
+        let (start, query) = (start as usize, &query[..len]);
+        let chunk = CHUNK as usize;
+        // The query falls into what comes before the first whole chunk, whole chunks,
+        // and the rest.
+        let before = (start.next_multiple_of(chunk) - start).min(len);
+        let same = common(&self.locals[start..start + before], query);
+        if same < before {
+            return same;
+        }
+        let (wholes, _) = query[before..].as_chunks();
+        let segments = &self.segments[(start + before) / chunk..];
+        let same = wholes
+            .iter()
+            .zip(segments)
+            .take_while(|(whole, segment)| digest(whole) == segment.digest)
+            .count();
+        let done = before + same * chunk;
+        done + common(&self.locals[start + done..start + len], &query[done..])
     }
 
-    /// Says that a node begins at `start`, another one or a new one.
-    pub(crate) fn cut(&mut self, start: u32, node: NodeId) {
-        match self.cuts.binary_search_by_key(&start, |cut| cut.0) {
-            Ok(at) => self.cuts[at].1 = node,
-            Err(at) => self.cuts.insert(at, (start, node)),
+    /// The node of a position, and where it starts.
+    fn node(&self, at: u32) -> (NodeId, u32) {
+        match self.cuts.partition_point(|cut| cut.0 <= at).checked_sub(1) {
+            Some(cut) => (self.cuts[cut].1, self.cuts[cut].0),
+            None => (self.first, 0),
         }
     }
 
-    /// Says that no node begins at `start` any more.
-    pub(crate) fn heal(&mut self, start: u32) {
-        if let Ok(at) = self.cuts.binary_search_by_key(&start, |cut| cut.0) {
-            self.cuts.remove(at);
-        }
+    fn heap(&self) -> usize {
+        self.locals.capacity() * size_of::<u64>()
+            + self.segments.capacity() * size_of::<Segment>()
+            + self.cuts.capacity() * size_of::<(u32, NodeId)>()
     }
+}
+
+/// How many leading elements two slices share.
+fn common(a: &[u64], b: &[u64]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 impl Runs {
     pub(crate) fn run(&self, id: RunId) -> &Run {
-        &self.runs[id as usize]
+        self.runs.get(id)
     }
 
     pub(crate) fn run_mut(&mut self, id: RunId) -> &mut Run {
-        &mut self.runs[id as usize]
+        self.runs.get_mut(id)
     }
 
     /// Blocks in all runs.
@@ -99,103 +162,150 @@ impl Runs {
         self.blocks
     }
 
-    pub(crate) fn add(&mut self, seed: u64) -> RunId {
-        let run = Run { seed, ..Run::default() };
-        if let Some(id) = self.free.pop() {
-            self.runs[id as usize] = run;
-            return id;
-        }
-        self.runs.push(run);
-        (self.runs.len() - 1) as RunId
+    pub(crate) fn heap(&self) -> usize {
+        self.runs.heap() + self.chunks.heap() + self.bytes
     }
 
-    /// Makes a run longer.
+    /// Whether there are addresses for that many blocks more, however they are cut.
+    pub(crate) fn has_room(&self, blocks: usize) -> bool {
+        self.chunks.used() + blocks / CHUNK as usize + 2 < CHUNKS
+    }
+
+    pub(crate) fn add(&mut self, seed: Option<u64>) -> RunId {
+        self.runs.insert(Run { seed, ..Run::default() })
+    }
+
+    /// Says that a node begins at `start`, another one or a new one.
+    pub(crate) fn cut(&mut self, id: RunId, start: u32, node: NodeId) {
+        let run = self.runs.get_mut(id);
+        if start == 0 {
+            run.first = node;
+            return;
+        }
+        match run.cuts.binary_search_by_key(&start, |cut| cut.0) {
+            Ok(at) => run.cuts[at].1 = node,
+            Err(at) => {
+                let before = run.cuts.capacity();
+                if run.cuts.len() == before {
+                    run.cuts.reserve_exact(1 + before / 4);
+                }
+                run.cuts.insert(at, (start, node));
+                self.bytes += (run.cuts.capacity() - before) * size_of::<(u32, NodeId)>();
+            }
+        }
+    }
+
+    /// Says that no node begins at `start` any more.
+    pub(crate) fn heal(&mut self, id: RunId, start: u32) {
+        let run = self.runs.get_mut(id);
+        if let Ok(at) = run.cuts.binary_search_by_key(&start, |cut| cut.0) {
+            run.cuts.remove(at);
+            let before = run.cuts.capacity();
+            if run.cuts.len() * 2 < before {
+                run.cuts.shrink_to_fit();
+                self.bytes -= (before - run.cuts.capacity()) * size_of::<(u32, NodeId)>();
+            }
+        }
+    }
+
+    /// Makes a run longer; [`Self::has_room`] must have said that it can be.
     pub(crate) fn append(&mut self, id: RunId, locals: impl ExactSizeIterator<Item = u64>) {
-        let run = &mut self.runs[id as usize];
+        let run = self.runs.get_mut(id);
+        let before = run.heap();
         let spare = run.locals.capacity() - run.locals.len();
         if spare < locals.len() {
             // A new run fits; one that grows leaves an eighth.
             let room = if run.locals.is_empty() { 0 } else { 4 + run.locals.len() / 8 };
             run.locals.reserve_exact(locals.len().max(room));
         }
+        let old = run.locals.len() / CHUNK as usize;
         self.blocks += locals.len();
         run.locals.extend(locals);
         let needed = run.locals.len().div_ceil(CHUNK as usize);
-        run.chunks.reserve_exact(needed.saturating_sub(run.chunks.len()));
-        for position in run.chunks.len()..needed {
-            let chunk = Chunk { run: id, position: position as u32 };
-            let number = match self.free_chunks.pop() {
-                Some(number) => {
-                    self.chunks[number as usize] = chunk;
-                    number
-                }
-                None => {
-                    assert!(self.chunks.len() < CHUNKS, "the index is beyond its 2^32 addresses");
-                    self.chunks.push(chunk);
-                    (self.chunks.len() - 1) as u32
-                }
-            };
-            run.chunks.push(number);
+        if run.segments.capacity() < needed {
+            let room = if run.segments.is_empty() { 0 } else { 1 + run.segments.len() / 8 };
+            run.segments.reserve_exact((needed - run.segments.len()).max(room));
         }
+        for position in run.segments.len()..needed {
+            let chunk = self.chunks.insert(Chunk { run: id, position: position as u32 });
+            run.segments.push(Segment { chunk, digest: [0; 2] });
+        }
+        let (wholes, _) = run.locals.as_chunks();
+        for (segment, whole) in run.segments.iter_mut().zip(wholes).skip(old) {
+            segment.digest = digest(whole);
+        }
+        self.bytes = self.bytes + run.heap() - before;
     }
 
-    /// Makes a run shorter. One without blocks is free; its cuts are then the
-    /// caller's to forget first.
+    /// Makes a run shorter. One without blocks is free.
     pub(crate) fn truncate(&mut self, id: RunId, len: u32) {
-        let run = &mut self.runs[id as usize];
+        let run = self.runs.get_mut(id);
+        let before = run.heap();
         self.blocks -= run.locals.len() - len as usize;
         run.locals.truncate(len as usize);
         let needed = len.div_ceil(CHUNK) as usize;
-        for number in run.chunks.drain(needed..) {
-            self.chunks[number as usize].run = NO_RUN;
-            self.free_chunks.push(number);
+        for segment in run.segments.drain(needed..) {
+            self.chunks.remove(segment.chunk);
         }
         if len == 0 {
-            *run = Run::default();
-            self.free.push(id);
-        } else if run.locals.capacity() > 2 * run.locals.len() + 16 {
-            run.locals.shrink_to(run.locals.len() + run.locals.len() / 8);
-            run.chunks.shrink_to_fit();
+            self.bytes -= before;
+            self.runs.remove(id);
+            return;
         }
+        if run.locals.capacity() > 2 * run.locals.len() + 16 {
+            run.locals.shrink_to(run.locals.len() + run.locals.len() / 8);
+            run.segments.shrink_to_fit();
+        }
+        self.bytes = self.bytes + run.heap() - before;
     }
 
     /// The run of a place, and the position in it. A place that was given up may
     /// have become another run's; none where it is nobody's.
     pub(crate) fn locate(&self, place: Place) -> Option<(RunId, u32)> {
-        let chunk = self.chunks.get((place / CHUNK) as usize)?;
-        (chunk.run != NO_RUN).then(|| (chunk.run, chunk.position * CHUNK + place % CHUNK))
+        let chunk = self.chunks.find(place / CHUNK)?;
+        let at = chunk.position * CHUNK + place % CHUNK;
+        (chunk.run != NO_RUN && at < self.run(chunk.run).len()).then_some((chunk.run, at))
     }
 
     /// The node of a place and the offset in it.
     pub(crate) fn node(&self, place: Place) -> Option<(NodeId, u32)> {
         let (run, at) = self.locate(place)?;
-        let cuts = &self.run(run).cuts;
-        let cut = cuts.partition_point(|cut| cut.0 <= at).checked_sub(1)?;
-        Some((cuts[cut].1, at - cuts[cut].0))
+        let (node, start) = self.run(run).node(at);
+        Some((node, at - start))
+    }
+
+    /// Whether a run knows that this node begins there.
+    pub(crate) fn knows(&self, id: RunId, start: u32, node: NodeId) -> bool {
+        self.run(id).node(start) == (node, start)
     }
 
     /// The first contradiction among runs, chunks and the free lists.
     pub(crate) fn audit(&self) -> Result<(), String> {
-        let (mut blocks, mut chunks) = (0, 0);
-        for (id, run) in self.runs.iter().enumerate() {
+        let (mut blocks, mut chunks, mut bytes, mut used) = (0, 0, 0, 0);
+        for (id, run) in self.runs.iter() {
             blocks += run.locals.len();
-            chunks += run.chunks.len();
-            if run.chunks.len() != run.locals.len().div_ceil(CHUNK as usize) {
+            chunks += run.segments.len();
+            bytes += run.heap();
+            used += usize::from(!run.locals.is_empty());
+            if run.segments.len() != run.locals.len().div_ceil(CHUNK as usize) {
                 return Err(format!("run {id} has not the addresses for its blocks"));
             }
-            for (position, &number) in run.chunks.iter().enumerate() {
-                let chunk = self.chunks[number as usize];
-                if (chunk.run as usize, chunk.position as usize) != (id, position) {
-                    return Err(format!("chunk {number} does not know its run {id}"));
+            for (position, segment) in run.segments.iter().enumerate() {
+                let chunk = self.chunks.get(segment.chunk);
+                if (chunk.run, chunk.position as usize) != (id, position) {
+                    return Err(format!("chunk {} does not know its run {id}", segment.chunk));
                 }
             }
+            let (wholes, _) = run.locals.as_chunks();
+            if !wholes.iter().zip(&run.segments).all(|(all, one)| digest(all) == one.digest) {
+                return Err(format!("a digest of run {id} is not that of its hashes"));
+            }
         }
-        let unused = self.runs.iter().filter(|run| run.locals.is_empty()).count();
-        if blocks != self.blocks || unused != self.free.len() {
+        if blocks != self.blocks || used != self.runs.used() {
             return Err(format!("{} blocks in runs, which hold {blocks}", self.blocks));
         }
-        if chunks + self.free_chunks.len() != self.chunks.len() {
-            return Err(format!("{chunks} of {} chunks are used", self.chunks.len()));
+        if chunks != self.chunks.used() || bytes != self.bytes {
+            return Err(format!("{chunks} chunks and {bytes} bytes of runs are used"));
         }
         Ok(())
     }

@@ -1,13 +1,17 @@
 //! The compressed tree: how chains are laid down, split, cut back and merged.
 //!
-//! Nobody's engine hash is known here; holders have blocks, by place.
+//! Nobody's engine hash is known here; seats have blocks, by place.
 
 use std::ops::Range;
 
+use hashbrown::HashSet;
+
 use crate::cover::Cover;
-use crate::node::{Children, Node};
-use crate::run::{NO_RUN, Place, Runs};
-use crate::{Block, Holder};
+use crate::node::{Child, Children, Covers, Node};
+use crate::run::{CHUNK, NO_RUN, Place, RunId, Runs};
+use crate::seat::{Numbers, PREDICTED, Seat};
+use crate::slab::Slab;
+use crate::{Block, Tier};
 
 /// Position of a node in the slab; the root is 0.
 pub(crate) type NodeId = u32;
@@ -15,36 +19,54 @@ pub(crate) type NodeId = u32;
 /// The root stands for the empty prefix. It has no blocks and is never freed.
 pub(crate) const ROOT: NodeId = 0;
 
-/// Where a store laid one block.
+/// Stores between two ticks of the clock that stamps nodes.
+const TICK: u32 = 64;
+
+/// Where a store laid up to `CHUNK` blocks: at consecutive places.
 #[derive(Copy, Clone, Debug)]
-pub(crate) struct Put {
+pub(crate) struct Laid {
     pub(crate) place: Place,
-    /// The holder had it, under whatever name.
-    pub(crate) had: bool,
-    /// Its run is of another seed than the store.
+    pub(crate) len: u32,
+    /// Which of them the seat had, under whatever name; the first is the lowest bit.
+    pub(crate) had: u32,
+    /// Their run is of another seed than the store.
     pub(crate) other_seed: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tree {
-    nodes: Vec<Node>,
-    free: Vec<NodeId>,
+    nodes: Slab<Node>,
     runs: Runs,
+    pub(crate) numbers: Numbers,
+    /// Heap of the nodes' children, covers and bitmaps.
+    bytes: usize,
+    /// Covers that rest on predictions.
+    predicted: usize,
+    stores: u32,
 }
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()], free: Vec::new(), runs: Runs::default() }
+        let mut nodes = Slab::default();
+        nodes.insert(Node::default());
+        Self {
+            nodes,
+            runs: Runs::default(),
+            numbers: Numbers::default(),
+            bytes: 0,
+            predicted: 0,
+            stores: 0,
+        }
     }
 }
 
 impl Tree {
     pub(crate) fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id as usize]
+        self.nodes.get(id)
     }
 
     fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        &mut self.nodes[id as usize]
+        self.nodes.get_mut(id)
     }
 
     /// Distinct prefixes: blocks that somebody has, and what lies above them.
@@ -56,32 +78,45 @@ impl Tree {
         &self.runs
     }
 
+    /// Heap in bytes.
+    pub(crate) fn heap(&self) -> usize {
+        self.nodes.heap() + self.runs.heap() + self.numbers.heap() + self.bytes
+    }
+
+    /// The time by which nodes are stamped.
+    pub(crate) fn now(&self) -> u32 {
+        self.stores / TICK
+    }
+
     pub(crate) fn locals(&self, node: &Node) -> &[u64] {
         if node.run == NO_RUN { &[] } else { self.runs.run(node.run).locals(node.start, node.len) }
     }
 
     /// The seed of the run that a place is in.
     pub(crate) fn seed(&self, place: Place) -> Option<u64> {
-        self.runs.locate(place).map(|(run, _)| self.runs.run(run).seed)
+        self.runs.locate(place).and_then(|(run, _)| self.runs.run(run).seed)
     }
 
-    /// Gives `holder` these blocks, behind a block that it has or from the root on;
-    /// one `Put` for each.
+    /// Gives `seat` these blocks, behind a block that its holder has or from the root
+    /// on, and says where they are.
+    ///
+    /// Without a seed where it is not known, as for predictions.
     pub(crate) fn store(
         &mut self,
-        holder: Holder,
+        seat: Seat,
         parent: Option<Place>,
-        seed: u64,
+        seed: Option<u64>,
         mut blocks: &[Block],
-        puts: &mut Vec<Put>,
+        laid: &mut Vec<Laid>,
     ) {
+        self.stores = self.stores.wrapping_add(1);
         let above = parent.and_then(|place| self.runs.node(place));
         let (mut id, mut at) = above.map_or((ROOT, 0), |(id, offset)| (id, offset + 1));
         while let Some(first) = blocks.first() {
             let node = self.node(id);
             if at == node.len {
                 (id, at) = match node.children.get(first.local) {
-                    Some(child) => (child, 0),
+                    Some(child) => (child.node, 0),
                     None => self.grow(id, seed, blocks),
                 };
                 continue;
@@ -92,71 +127,161 @@ impl Tree {
                 id = self.split(id, at);
                 continue;
             }
-            self.give(id, holder, at..at + same as u32, seed, puts);
+            self.give(id, seat, at..at + same as u32, seed, laid);
             at += same as u32;
             blocks = &blocks[same..];
         }
     }
 
-    /// Gives `holder` blocks of one node.
+    /// Gives `seat` blocks of one node; a prediction only those that the device has not.
     fn give(
         &mut self,
         id: NodeId,
-        holder: Holder,
+        seat: Seat,
         range: Range<u32>,
-        seed: u64,
-        puts: &mut Vec<Put>,
+        seed: Option<u64>,
+        laid: &mut Vec<Laid>,
     ) {
-        let node = &mut self.nodes[id as usize];
-        let run = self.runs.run(node.run);
-        let start = node.start;
-        let other_seed = run.seed != seed;
-        let cover = node.cover_mut(holder);
-        puts.extend(range.clone().map(|at| Put {
-            place: run.place(start + at),
-            had: cover.has(at),
-            other_seed,
-        }));
-        cover.set_range(range);
+        self.stamp(id);
+        let node = self.nodes.get(id);
+        let run = self.runs.run_mut(node.run);
+        let other_seed = seed.is_some_and(|seed| *run.seed.get_or_insert(seed) != seed);
+        let known = match seat.kind() {
+            PREDICTED => node.covers.find(Seat::new(seat.number(), Tier::Device)),
+            _ => node.covers.find(seat),
+        };
+        let mut at = range.start;
+        while at < range.end {
+            let len = (CHUNK - (node.start + at) % CHUNK).min(range.end - at);
+            let had = known.map_or(0, |cover| cover.mask(at..at + len));
+            laid.push(Laid { place: run.place(node.start + at), len, had, other_seed });
+            at += len;
+        }
+        if seat.kind() == PREDICTED {
+            let held = known.map_or(0, |cover| cover.hole(range.start).min(range.end));
+            let fresh: Vec<u32> = (range.start.max(held)..range.end)
+                .filter(|&at| known.is_none_or(|cover| !cover.has(at)))
+                .collect();
+            self.change(id, seat, |cover| {
+                fresh.iter().for_each(|&at| cover.set_range(at..at + 1));
+            });
+            return;
+        }
+        self.cover(id, seat, range);
     }
 
-    /// Takes a block away from `holder`, which has it.
-    pub(crate) fn release(&mut self, place: Place, holder: Holder) {
-        let Some((id, at)) = self.runs.node(place) else { return };
-        let node = self.node_mut(id);
-        let Ok(position) = node.position(holder) else { return };
-        let cover = &mut node.covers[position];
-        cover.clear(at);
-        if cover.is_empty() {
-            node.covers.remove(position);
-        }
-        if at + 1 == node.len {
-            self.trim(id);
+    /// What was predicted of it has come then.
+    fn cover(&mut self, id: NodeId, seat: Seat, range: Range<u32>) {
+        self.change(id, seat, |cover| cover.set_range(range.clone()));
+        if seat.kind() == Tier::Device as u32 && self.predicted > 0 {
+            let predicted = Seat::predicted(seat.number());
+            if self.node(id).covers.find(predicted).is_some() {
+                self.change(id, predicted, |cover| cover.clear_range(range));
+            }
         }
     }
 
-    /// Takes all blocks of the node of `place` away from `holder`.
+    /// Gives `seat` one block that its holder has on another tier.
+    pub(crate) fn hold(&mut self, seat: Seat, place: Place) -> Option<Laid> {
+        let (id, at) = self.runs.node(place)?;
+        let had = self.node(id).covers.find(seat).is_some_and(|cover| cover.has(at));
+        self.cover(id, seat, at..at + 1);
+        Some(Laid { place, len: 1, had: u32::from(had), other_seed: false })
+    }
+
+    /// Changes what `seat` has of a node; one that has nothing then is struck off.
+    fn change(&mut self, id: NodeId, seat: Seat, how: impl FnOnce(&mut Cover)) {
+        let node = self.nodes.get_mut(id);
+        let before = node.covers.heap();
+        let known = node.covers.position(seat).is_ok();
+        let cover = node.covers.entry(seat);
+        let bits = cover.heap();
+        how(cover);
+        let (empty, after) = (cover.is_empty(), cover.heap());
+        if empty && let Ok(at) = node.covers.position(seat) {
+            node.covers.remove(at);
+        }
+        self.bytes = self.bytes + node.covers.heap() + after - before - bits;
+        if seat.kind() == PREDICTED {
+            self.predicted = self.predicted + usize::from(!empty) - usize::from(known);
+        }
+    }
+
+    /// Marks a node and those above it as used now.
+    fn stamp(&self, mut id: NodeId) {
+        while id != ROOT && self.node(id).touch(self.now()) {
+            id = self.node(id).parent;
+        }
+    }
+
+    /// Takes `len` blocks at consecutive places of one chunk away from `seat`.
+    pub(crate) fn release(&mut self, seat: Seat, place: Place, len: u32) {
+        let Some((run, at)) = self.runs.locate(place) else { return };
+        let mut end = at + len;
+        while end > at {
+            let Some((id, offset)) = self.runs.node(place + (end - 1 - at)) else { return };
+            let (start, len) = (self.node(id).start, self.node(id).len);
+            debug_assert_eq!(self.node(id).run, run, "a chunk is one run's");
+            let from = at.max(start);
+            if self.node(id).covers.find(seat).is_some() {
+                self.change(id, seat, |cover| cover.clear_range(from - start..offset + 1));
+            }
+            if offset + 1 >= len {
+                self.trim(id);
+            }
+            end = from;
+        }
+    }
+
+    /// Takes all blocks of the node of `place` away from `seat`.
     ///
-    /// For a holder that loses everything: called with all its places, it need not
-    /// mind that an earlier call may have freed this one.
-    pub(crate) fn release_node(&mut self, place: Place, holder: Holder) {
+    /// For a seat that loses everything: called with all its places, it need not mind
+    /// that an earlier call may have freed this one.
+    pub(crate) fn release_node(&mut self, seat: Seat, place: Place) {
         let Some((id, _)) = self.runs.node(place) else { return };
-        let node = self.node_mut(id);
-        if let Ok(position) = node.position(holder) {
-            node.covers.remove(position);
+        if self.node(id).covers.find(seat).is_some() {
+            self.change(id, seat, |cover| cover.clear_range(0..cover.end()));
             self.trim(id);
         }
+    }
+
+    /// The deepest node at or below that of a place where `seat` has blocks, by the
+    /// path used least recently, and for how long it was not used.
+    pub(crate) fn leaf(&self, seat: Seat, place: Place) -> Option<(u32, NodeId)> {
+        let (mut id, _) = self.runs.node(place)?;
+        let has = |id: NodeId| self.node(id).covers.find(seat).is_some();
+        while let Some((_, below)) = self
+            .node(id)
+            .children
+            .iter()
+            .map(|(_, child)| child.node)
+            .filter(|&child| has(child))
+            .map(|child| (self.behind(self.node(child).stamp()), child))
+            .max()
+        {
+            id = below;
+        }
+        has(id).then(|| (self.behind(self.node(id).stamp()), id))
+    }
+
+    /// Adds the chunks where `seat` has blocks of a node; how many it has.
+    pub(crate) fn chunks_of(&self, seat: Seat, id: NodeId, chunks: &mut HashSet<u32>) -> usize {
+        let Some(node) = self.nodes.find(id) else { return 0 };
+        let Some(cover) = node.covers.find(seat) else { return 0 };
+        let run = self.runs.run(node.run);
+        chunks.extend(cover.held().map(|at| run.place(node.start + at) / CHUNK));
+        cover.held().count()
     }
 
     /// Lays the blocks down below or behind `id`, of which none goes on with the
     /// first; the node and the offset where they begin.
-    fn grow(&mut self, id: NodeId, seed: u64, blocks: &[Block]) -> (NodeId, u32) {
+    fn grow(&mut self, id: NodeId, seed: Option<u64>, blocks: &[Block]) -> (NodeId, u32) {
         let locals = blocks.iter().map(|block| block.local);
         let node = self.node(id);
         let (run, start, leaf) = (node.run, node.end(), node.children.is_empty());
         let goes_on = run != NO_RUN && {
             let run = self.runs.run(run);
-            run.len() == start && run.seed == seed
+            run.len() == start && (seed.is_none() || run.seed == seed)
         };
         if goes_on && leaf {
             self.runs.append(run, locals);
@@ -168,19 +293,23 @@ impl Tree {
         let (run, start) = if goes_on { (run, start) } else { (self.runs.add(seed), 0) };
         self.runs.append(run, locals);
         let len = blocks.len() as u32;
-        let child = self.add(Node { run, start, len, parent: id, ..Node::default() });
-        self.runs.run_mut(run).cut(start, child);
-        self.node_mut(id).children.insert(blocks[0].local, child);
+        let child = self.nodes.insert(Node { run, start, len, parent: id, ..Node::default() });
+        self.runs.cut(run, start, child);
+        self.adopt(id, blocks[0].local, Child { node: child, run });
         (child, 0)
     }
 
-    fn add(&mut self, node: Node) -> NodeId {
-        if let Some(id) = self.free.pop() {
-            self.nodes[id as usize] = node;
-            return id;
-        }
-        self.nodes.push(node);
-        (self.nodes.len() - 1) as NodeId
+    /// Puts a node below another, or in the place of one that was there.
+    fn adopt(&mut self, id: NodeId, local: u64, child: Child) {
+        let only = self.node(id).children.only().map_or(NO_RUN, |only| self.node(only).run);
+        self.with_children(id, |children| children.insert(local, child, only));
+    }
+
+    fn with_children(&mut self, id: NodeId, how: impl FnOnce(&mut Children)) {
+        let node = self.nodes.get_mut(id);
+        let before = node.children.heap();
+        how(&mut node.children);
+        self.bytes = self.bytes + node.children.heap() - before;
     }
 
     /// Cuts a node in two before the block at `at`; the upper one. The lower keeps
@@ -188,23 +317,26 @@ impl Tree {
     fn split(&mut self, id: NodeId, at: u32) -> NodeId {
         let first = self.locals(self.node(id))[0];
         let next = self.locals(self.node(id))[at as usize];
-        let node = self.node_mut(id);
+        let node = self.nodes.get_mut(id);
+        let (before, stamp) = (node.heap(), node.stamp());
+        self.predicted -= node.predicted();
         let (run, start, parent) = (node.run, node.start, node.parent);
         let tails = node.covers.iter_mut().map(|cover| cover.split_off(at)).collect::<Vec<_>>();
-        let mut heads = std::mem::replace(&mut node.covers, tails);
-        heads.retain(|cover| !cover.is_empty());
-        heads.shrink_to_fit();
-        node.covers.retain(|cover| !cover.is_empty());
-        node.covers.shrink_to_fit();
+        let heads: Covers = std::mem::take(&mut node.covers).into_iter().collect();
+        node.covers = tails.into_iter().collect();
         node.start += at;
         node.len -= at;
         let children = Children::One(next, id);
-        let head = self.add(Node { run, start, len: at, parent, children, covers: heads });
+        let after = node.heap();
+        let head = Node { run, start, len: at, parent, children, covers: heads, ..Node::default() };
+        head.touch(stamp);
+        self.bytes = self.bytes + after + head.heap() - before;
+        self.predicted += head.predicted() + node.predicted();
+        let head = self.nodes.insert(head);
         self.node_mut(id).parent = head;
-        self.node_mut(parent).children.insert(first, head);
-        let run = self.runs.run_mut(run);
-        run.cut(start, head);
-        run.cut(start + at, id);
+        self.adopt(parent, first, Child { node: head, run });
+        self.runs.cut(run, start, head);
+        self.runs.cut(run, start + at, id);
         head
     }
 
@@ -228,12 +360,17 @@ impl Tree {
                 return;
             }
             let first = self.locals(node)[0];
-            self.runs.run_mut(run).heal(start);
+            self.bytes -= node.heap();
+            self.runs.heal(run, start);
             self.runs.truncate(run, start);
-            *self.node_mut(id) = Node::default();
-            self.free.push(id);
-            self.node_mut(parent).children.remove(first);
+            self.nodes.remove(id);
+            self.with_children(parent, |children| children.remove(first));
             id = parent;
+        }
+        if self.nodes.used() == 1 {
+            let root = std::mem::take(self.nodes.get_mut(ROOT));
+            self.nodes = Slab::default();
+            self.nodes.insert(root);
         }
     }
 
@@ -247,25 +384,30 @@ impl Tree {
         }
         let first = self.locals(self.node(id))[0];
         let head = std::mem::take(self.node_mut(id));
-        self.free.push(id);
-        let node = self.node_mut(child);
+        self.nodes.remove(id);
+        let node = self.nodes.get_mut(child);
+        let before = head.heap() + node.heap();
+        self.predicted -= head.predicted() + node.predicted();
+        node.touch(head.stamp());
         let tails = std::mem::replace(&mut node.covers, head.covers);
         (node.start, node.parent) = (head.start, head.parent);
         node.len += head.len;
-        for tail in &tails {
-            node.cover_mut(tail.holder).append(head.len, tail);
+        for tail in tails.iter() {
+            node.covers.entry(tail.seat).append(head.len, tail);
         }
-        self.node_mut(head.parent).children.insert(first, child);
-        let run = self.runs.run_mut(run);
-        run.heal(start);
-        run.cut(head.start, child);
+        self.predicted += node.predicted();
+        self.bytes = self.bytes + node.heap() - before;
+        self.adopt(head.parent, first, Child { node: child, run });
+        self.runs.heal(run, start);
+        self.runs.cut(run, head.start, child);
     }
 
     /// Every node that can be reached from the root, and whether they are all, in
     /// order, and none without need.
     pub(crate) fn reachable(&self) -> Result<Vec<NodeId>, String> {
         self.runs.audit()?;
-        let (mut found, mut blocks) = (Vec::new(), 0);
+        let (mut found, mut blocks, mut predicted) = (Vec::new(), 0, 0);
+        let mut bytes = self.node(ROOT).heap();
         let mut pending = vec![ROOT];
         while let Some(id) = pending.pop() {
             let above = self.node(id);
@@ -274,12 +416,15 @@ impl Tree {
             {
                 return Err(format!("nodes {id} and {child} are not merged"));
             }
-            for (first, child) in above.children.iter() {
+            for (first, Child { node: child, run }) in above.children.iter() {
                 let node = self.node(child);
                 if node.parent != id || self.locals(node).first() != Some(&first) {
                     return Err(format!("node {child} does not know its parent {id}"));
                 }
-                if !self.runs.run(node.run).cuts().contains(&(node.start, child)) {
+                if run != NO_RUN && run != node.run {
+                    return Err(format!("node {id} has another run for its child {child}"));
+                }
+                if !self.runs.knows(node.run, node.start, child) {
                     return Err(format!("the run of node {child} does not know it"));
                 }
                 let end = node.held_end();
@@ -288,18 +433,36 @@ impl Tree {
                 }
                 let normal = |cover: &Cover| cover.is_normal() && !cover.is_empty();
                 if !node.covers.iter().all(normal)
-                    || !node.covers.is_sorted_by(|a, b| a.holder < b.holder)
+                    || !node.covers.is_sorted_by(|a, b| a.seat < b.seat)
                 {
                     return Err(format!("the holders of node {child} are out of order"));
                 }
+                if id != ROOT && self.behind(node.stamp()) < self.behind(above.stamp()) {
+                    return Err(format!("node {child} was used later than its parent {id}"));
+                }
                 blocks += node.len as usize;
+                predicted += node.predicted();
+                bytes += node.heap();
                 found.push(child);
                 pending.push(child);
             }
         }
-        if blocks != self.len() || found.len() + self.free.len() + 1 != self.nodes.len() {
+        if blocks != self.len() || found.len() + 1 != self.nodes.used() {
             return Err(format!("{} blocks in the tree, {blocks} reachable", self.len()));
         }
+        if (bytes, predicted) != (self.bytes, self.predicted) {
+            return Err(format!("{bytes} bytes of nodes, counted {}", self.bytes));
+        }
         Ok(found)
+    }
+
+    /// Ticks since a stamp.
+    fn behind(&self, stamp: u32) -> u32 {
+        self.now().wrapping_sub(stamp)
+    }
+
+    /// The run of a child as its parent knows it, or as the child does.
+    pub(crate) fn run_of(&self, child: Child) -> RunId {
+        if child.run == NO_RUN { self.node(child.node).run } else { child.run }
     }
 }

@@ -5,7 +5,7 @@
 mod counting;
 
 use counting::{Counting, live};
-use warmpath_radix::{Block, EngineHash, Holder, Index, WorkerId};
+use warmpath_radix::{Block, EngineHash, Holder, Index, Tier, WorkerId};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -25,7 +25,7 @@ fn chain(cycle: u64, number: u64) -> Vec<Block> {
         _ => at + 1_000_000 * (number + CHAINS * cycle + 1),
     };
     (0..100 + number % 60)
-        .map(|at| Block { local: local(at), engine: EngineHash::Int(local(at) * 7) })
+        .map(|at| Block { local: local(at), engine: EngineHash(local(at) * 7) })
         .collect()
 }
 
@@ -34,7 +34,7 @@ fn cycle(index: &Index, cycle: u64) -> usize {
     let chains: Vec<Vec<Block>> = (0..CHAINS).map(|number| chain(cycle, number)).collect();
     for (number, chain) in chains.iter().enumerate() {
         let worker = holder(number as u32 % WORKERS);
-        index.store(worker, None, 0, chain).unwrap();
+        index.store(worker, Tier::Device, None, 0, chain).unwrap();
     }
     let full = live();
     for (number, chain) in chains.iter().enumerate() {
@@ -47,7 +47,7 @@ fn cycle(index: &Index, cycle: u64) -> usize {
                 index.clear(worker);
             }
         }
-        index.remove_many(worker, &names);
+        index.remove(worker, Tier::Device, &names);
     }
     for worker in 0..WORKERS {
         index.clear(holder(worker));

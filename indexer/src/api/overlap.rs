@@ -40,9 +40,19 @@ struct Answer {
 struct Held {
     worker: String,
     rank: u32,
+    /// On the device.
     blocks: u32,
+    tiers: Tiers,
     /// Of this holder.
     block_size: u32,
+}
+
+/// Leading blocks without a hole; each tier goes on where the one before it ends.
+#[derive(Serialize)]
+struct Tiers {
+    device: u32,
+    host: u32,
+    disk: u32,
 }
 
 pub(super) async fn overlap(
@@ -79,6 +89,7 @@ pub(super) async fn overlap(
                     worker: worker.name.to_string(),
                     rank: found.holder.rank,
                     blocks: found.blocks,
+                    tiers: Tiers { device: found.blocks, host: found.host, disk: found.disk },
                     block_size: size,
                 });
             }

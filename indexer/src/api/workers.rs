@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 use warmpath_protocol::code;
+use warmpath_radix::Tier;
 
 use super::error::read_json;
 use super::route::Form;
@@ -75,7 +76,7 @@ impl Api {
         json!({
             "rank": rank.rank,
             "block_size": worker.block_size(rank),
-            "blocks": self.fleet.index().blocks(worker.holder(rank.rank)),
+            "blocks": self.fleet.index().blocks(worker.holder(rank.rank), Tier::Device),
             "waiting": load.waiting,
             "running": load.running,
             "kv_usage": load.kv_usage,

@@ -5,10 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{Config, EventsConfig, HealthConfig, LoadConfig, ModelConfig, WorkerConfig};
+use super::{
+    Config, EventsConfig, HealthConfig, IndexConfig, LoadConfig, ModelConfig, WorkerConfig,
+};
 
 const ADDRESS: &str = "an address ip:port";
 const HOUR_MS: u64 = 3_600_000;
+const INDEX_BYTES: u64 = 4 << 30;
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -32,6 +35,7 @@ pub(super) fn config(tree: &Value, errors: &mut Vec<String>) -> Config {
         load_stale_ms: fields.number("load_stale_ms", 1, HOUR_MS).unwrap_or(10_000),
         decisions: fields.number("decisions", 0, 1 << 20).map_or(1024, count),
         max_body_bytes: fields.number("max_body_bytes", 1 << 10, 1 << 30).map_or(16 << 20, count),
+        index: fields.nested("index", index).unwrap_or(IndexConfig { max_bytes: INDEX_BYTES }),
         models: Vec::new(),
         workers: Vec::new(),
     };
@@ -43,6 +47,16 @@ pub(super) fn config(tree: &Value, errors: &mut Vec<String>) -> Config {
     config.workers =
         workers.into_iter().map(|(path, tree)| worker(tree, &path, &names, errors)).collect();
     config
+}
+
+fn index(mut fields: Fields<'_, '_>) -> IndexConfig {
+    let index =
+        IndexConfig { max_bytes: fields.number("max_bytes", 0, u64::MAX).unwrap_or(INDEX_BYTES) };
+    if (1..1 << 20).contains(&index.max_bytes) {
+        fields.error("max_bytes", "expected 0 for no ceiling, or at least 1048576");
+    }
+    fields.finish();
+    index
 }
 
 fn model(tree: &Value, path: &str, errors: &mut Vec<String>) -> ModelConfig {

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use warmpath_blocks::{local_hash, media_hash, seed};
-use warmpath_radix::{Block, Holder, Index, StoreError};
+use warmpath_radix::{Block, Holder, Index, StoreError, Tier};
 
 use super::RankSnapshot;
 use super::wire::{Event, Key, Reject, Scope, Stored};
@@ -72,15 +72,12 @@ impl Writer {
     pub(super) fn apply(&mut self, holder: Holder, event: Event<'_>, counts: &mut RankSnapshot) {
         let fate = match event {
             Event::Stored(stored) => self.stored(holder, &stored, counts),
-            Event::Removed { scope, hashes } => match self.foreign(holder, scope) {
-                Some(reason) => Ok(Fate::Ignored(reason)),
-                None => {
-                    let dropped = self.index.remove_many(holder, &hashes);
-                    counts.removed_blocks += (dropped.last + dropped.copies) as u64;
-                    if dropped.unknown > 0 {
-                        *counts.ignored.entry("unknown_block").or_default() +=
-                            dropped.unknown as u64;
-                    }
+            Event::Removed { scope, hashes } => match self.tier(holder, scope) {
+                Err(reason) => Ok(Fate::Ignored(reason)),
+                Ok(tier) => {
+                    let dropped = self.index.remove(holder, tier, &hashes);
+                    counts.removed_blocks += (dropped.last + dropped.copies + dropped.aside) as u64;
+                    unknown(counts, dropped.unknown);
                     Ok(Fate::Done)
                 }
             },
@@ -107,8 +104,16 @@ impl Writer {
         stored: &Stored<'_>,
         counts: &mut RankSnapshot,
     ) -> Result<Fate, Reject> {
-        if let Some(reason) = self.foreign(holder, stored.scope) {
-            return Ok(Fate::Ignored(reason));
+        let tier = match self.tier(holder, stored.scope) {
+            Ok(tier) => tier,
+            Err(reason) => return Ok(Fate::Ignored(reason)),
+        };
+        if tier != Tier::Device && stored.tokens.is_empty() {
+            // A copy of blocks that the event does not describe again.
+            let held = self.index.hold(holder, tier, &stored.hashes);
+            counts.stored_blocks += (held.new + held.copies) as u64;
+            unknown(counts, stored.hashes.len() - held.new - held.copies);
+            return Ok(Fate::Done);
         }
         if stored.has_adapter_id && stored.adapter.is_none() {
             // Which adapter the number stands for is not said, and under the base
@@ -122,8 +127,13 @@ impl Writer {
         if size.checked_mul(stored.hashes.len()) != Some(stored.tokens.len()) {
             return Err(Reject::TokenCount);
         }
-        let seed = match &stored.parent {
-            Some(parent) => self.index.seed(holder, parent).ok_or(Reject::UnknownParent)?,
+        let seed = match stored.parent {
+            // Of a parent that is not there (yet) no salt is known. If it comes with one,
+            // the index lets go of what waited for it.
+            Some(parent) => self
+                .index
+                .seed(holder, parent)
+                .unwrap_or_else(|| seed(stored.adapter, stored.cache_salt)),
             None => seed(stored.adapter, salt(stored)),
         };
         let mut blocks = Vec::with_capacity(stored.hashes.len());
@@ -138,12 +148,15 @@ impl Writer {
                 .push(Block { local: local_hash(tokens, &media, seed, &mut self.scratch), engine });
         }
         let done =
-            self.index.store(holder, stored.parent, seed, &blocks).map_err(
-                |error| match error {
-                    StoreError::UnknownParent => Reject::UnknownParent,
+            self.index.store(holder, tier, stored.parent, seed, &blocks).map_err(|error| {
+                match error {
                     StoreError::SelfParent => Reject::SelfParent,
-                },
-            )?;
+                    StoreError::Full => Reject::IndexFull,
+                }
+            })?;
+        if done.aside > 0 {
+            return Err(Reject::UnknownParent);
+        }
         counts.stored_blocks += (done.new + done.copies) as u64;
         // No block, no size: the count of tokens says nothing of it then.
         if !blocks.is_empty() {
@@ -152,17 +165,15 @@ impl Writer {
         Ok(Fate::Done)
     }
 
-    /// Why an event is none of ours: it speaks of another tier, another node, or
-    /// of attention that is not the main one.
-    fn foreign(&mut self, holder: Holder, scope: Scope<'_>) -> Option<&'static str> {
-        if !matches!(scope.medium, None | Some("GPU")) {
-            return Some("medium");
-        }
+    /// The tier that an event speaks of, or why it is none of ours: an unknown medium,
+    /// another node, or attention that is not the main one.
+    fn tier(&mut self, holder: Holder, scope: Scope<'_>) -> Result<Tier, &'static str> {
+        let tier = tier(scope.medium).ok_or("medium")?;
         if !matches!(scope.locality, None | Some("LOCAL")) {
-            return Some("remote");
+            return Err("remote");
         }
         if scope.ownership.is_some() {
-            return Some("ownership");
+            return Err("ownership");
         }
         let group = (holder.rank, scope.group.unwrap_or(0));
         let main = match scope.kind {
@@ -173,7 +184,32 @@ impl Writer {
             }
             None => self.groups.get(&group).copied().unwrap_or(group.1 == 0),
         };
-        (!main).then_some("other_attention")
+        if main { Ok(tier) } else { Err("other_attention") }
+    }
+}
+
+/// The names that vLLM (of any release) and SGLang give their media. What is shared
+/// between nodes is no tier of one worker.
+fn tier(medium: Option<&str>) -> Option<Tier> {
+    const NAMES: [(&str, Tier); 10] = [
+        ("GPU", Tier::Device),
+        ("DEVICE", Tier::Device),
+        ("CPU", Tier::Host),
+        ("CPU_PINNED", Tier::Host),
+        ("CPU_TIER1", Tier::Host),
+        ("CPU_TIER2", Tier::Disk),
+        ("DISK", Tier::Disk),
+        ("NVME", Tier::Disk),
+        ("FS", Tier::Disk),
+        ("STORAGE", Tier::Disk),
+    ];
+    let Some(medium) = medium else { return Some(Tier::Device) };
+    NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(medium)).map(|(_, tier)| *tier)
+}
+
+fn unknown(counts: &mut RankSnapshot, blocks: usize) {
+    if blocks > 0 {
+        *counts.ignored.entry("unknown_block").or_default() += blocks as u64;
     }
 }
 

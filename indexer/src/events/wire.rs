@@ -41,10 +41,12 @@ pub(super) enum Reject {
     TokenCount,
     #[error("the block size is not the worker's: check the configured one")]
     BlockSize,
-    #[error("the parent block was never announced, or was lost")]
+    #[error("the parent block was never announced, or was lost: the chain waits for it")]
     UnknownParent,
     #[error("a chain of blocks contains its own parent")]
     SelfParent,
+    #[error("the index is at its memory ceiling: raise index.max_bytes")]
+    IndexFull,
     #[error("the batch names a rank that the worker is not configured to have")]
     RankOutOfRange,
 }
@@ -64,6 +66,7 @@ impl Reject {
             Self::BlockSize => "block_size",
             Self::UnknownParent => "unknown_parent",
             Self::SelfParent => "self_parent",
+            Self::IndexFull => "index_full",
             Self::RankOutOfRange => "rank_out_of_range",
         }
     }

@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use warmpath_radix::Tier;
 
 use super::{Fleet, Rank, Worker};
 use crate::events::RankSnapshot;
@@ -75,7 +76,7 @@ const GAUGES: &[Gauge] = &[
     },
     Gauge {
         name: "blocks_held",
-        help: "Distinct blocks that the index says the rank holds",
+        help: "Distinct blocks that the index says the rank holds on its device",
         value: |one| one.blocks as f64,
     },
     Gauge {
@@ -161,7 +162,7 @@ impl FleetMetrics {
         let read = |worker: &Arc<Worker>, position: usize| {
             let rank = &worker.ranks[position];
             Reading {
-                blocks: self.0.index().blocks(worker.holder(rank.rank)),
+                blocks: self.0.index().blocks(worker.holder(rank.rank), Tier::Device),
                 status: rank.status.snapshot(),
                 load: rank.load.load(now),
                 worker: Arc::clone(worker),
@@ -236,9 +237,18 @@ impl Collector for FleetMetrics {
         for (name, help, value) in [
             ("index_nodes", "Distinct blocks in the index", stats.nodes),
             ("index_holders", "Ranks that hold a block", stats.holders),
+            ("index_bytes", "Heap that the index takes", stats.bytes),
+            ("index_waiting_blocks", "Blocks that wait for their parent's event", stats.aside),
         ] {
             let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode_gauge(&(value as u64))?;
+        }
+        for (name, help, value) in [
+            ("index_evicted_blocks", "Blocks let go to stay below index.max_bytes", stats.evicted),
+            ("index_lost_blocks", "Blocks that waited for their parent in vain", stats.lost),
+        ] {
+            let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 use serde_json::json;
-use warmpath_radix::{Block, EngineHash};
+use warmpath_radix::{Block, EngineHash, Tier};
 
 use super::*;
 use crate::config::ModelConfig;
@@ -35,8 +35,8 @@ async fn workers_come_and_go_and_ids_are_not_given_twice() {
     let first = fleet.add(quiet("0", "a", 8100, 1)).unwrap();
     fleet.add(quiet("1", "b", 8101, 1)).unwrap();
     let before = fleet.view();
-    let blocks = [Block { local: 7, engine: EngineHash::Int(7) }];
-    fleet.index.store(first.holder(0), None, warmpath_blocks::SEED, &blocks).unwrap();
+    let blocks = [Block { local: 7, engine: EngineHash(7) }];
+    fleet.index.store(first.holder(0), Tier::Device, None, warmpath_blocks::SEED, &blocks).unwrap();
 
     assert_eq!(fleet.remove("0").await, Some(1), "its block goes with it");
     assert_eq!(fleet.remove("0").await, None);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use warmpath_protocol::Hash;
-use warmpath_radix::{Block, EngineHash};
+use warmpath_radix::{Block, EngineHash, Tier};
 
 use super::*;
 use crate::fleet::{Look, tests as fleets};
@@ -30,9 +30,12 @@ impl Stage {
 
     fn holds(&self, id: &str, rank: u32, blocks: &[u64]) {
         let blocks: Vec<Block> =
-            blocks.iter().map(|&local| Block { local, engine: EngineHash::Int(local) }).collect();
+            blocks.iter().map(|&local| Block { local, engine: EngineHash(local) }).collect();
         let holder = self.worker(id).holder(rank);
-        self.fleet.index().store(holder, None, warmpath_blocks::SEED, &blocks).unwrap();
+        self.fleet
+            .index()
+            .store(holder, Tier::Device, None, warmpath_blocks::SEED, &blocks)
+            .unwrap();
     }
 
     fn route(&self, request: RouteRequest) -> Result<Arc<Record>, RouteError> {

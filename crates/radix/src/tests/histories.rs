@@ -7,11 +7,13 @@ use crate::*;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Store { holder: usize, parent: Option<u64>, names: u64, seed: u64, local: Vec<u64> },
-    Remove { holder: usize, engine: u64 },
-    RemoveMany { holder: usize, engines: Vec<u64> },
+    Store { holder: usize, tier: Tier, parent: Option<u64>, names: u64, seed: u64, local: Vec<u64> },
+    Hold { holder: usize, tier: Tier, engines: Vec<u64> },
+    Remove { holder: usize, tier: Tier, engines: Vec<u64> },
     Clear { holder: usize },
     RemoveWorker { worker: u32 },
+    Predict { holder: usize, local: Vec<u64>, expires: u64 },
+    Expire { now: u64 },
 }
 
 const HOLDERS: [Holder; 4] = [
@@ -21,28 +23,30 @@ const HOLDERS: [Holder; 4] = [
     Holder { worker: WorkerId(2), rank: 0 },
 ];
 
-/// Integers and digests alike, and the same number in both is two names.
-fn name(number: u64) -> EngineHash {
-    match number % 3 {
-        0 => EngineHash::Bytes([number as u8; 32]),
-        _ => EngineHash::Int(number),
-    }
+fn tier() -> impl Strategy<Value = Tier> {
+    prop_oneof![6 => Just(Tier::Device), 2 => Just(Tier::Host), 1 => Just(Tier::Disk)]
 }
 
 /// Few holders, few local hashes, few names: collisions of every kind.
 fn crowded() -> impl Strategy<Value = Operation> {
-    let local = prop::collection::vec(1u64..4, 0..5);
+    let local = || prop::collection::vec(1u64..4, 0..5);
+    let engines = || prop::collection::vec(0u64..16, 0..6);
+    let parent = prop::option::of(0u64..16);
     prop_oneof![
-        6 => (0usize..4, prop::option::of(0u64..16), 0u64..12, 0u64..3, local).prop_map(
-            |(holder, parent, names, seed, local)| {
-                Operation::Store { holder, parent, names, seed, local }
+        12 => (0usize..4, tier(), parent, 0u64..12, 0u64..3, local()).prop_map(
+            |(holder, tier, parent, names, seed, local)| {
+                Operation::Store { holder, tier, parent, names, seed, local }
             }
         ),
-        5 => (0usize..4, 0u64..16).prop_map(|(holder, engine)| Operation::Remove { holder, engine }),
-        2 => (0usize..4, prop::collection::vec(0u64..16, 0..6))
-            .prop_map(|(holder, engines)| Operation::RemoveMany { holder, engines }),
+        3 => (0usize..4, tier(), engines())
+            .prop_map(|(holder, tier, engines)| Operation::Hold { holder, tier, engines }),
+        12 => (0usize..4, tier(), engines())
+            .prop_map(|(holder, tier, engines)| Operation::Remove { holder, tier, engines }),
         1 => (0usize..4).prop_map(|holder| Operation::Clear { holder }),
         1 => (0u32..3).prop_map(|worker| Operation::RemoveWorker { worker }),
+        3 => (0usize..4, local(), 1u64..9)
+            .prop_map(|(holder, local, expires)| Operation::Predict { holder, local, expires }),
+        1 => (0u64..9).prop_map(|now| Operation::Expire { now }),
     ]
 }
 
@@ -61,25 +65,91 @@ fn lifelike() -> impl Strategy<Value = Operation> {
             let names = which * 60 + from + u64::from(odd == 0);
             let parent = from.checked_sub(1).map(|above| which * 60 + above);
             let seed = u64::from(odd == 1);
+            let tier = if odd == 3 { Tier::Host } else { Tier::Device };
             let which = if odd == 2 { which + 1 } else { which };
-            Operation::Store { holder, parent, names, seed, local: conversation(which, from, len) }
+            let local = conversation(which, from, len);
+            Operation::Store { holder, tier, parent, names, seed, local }
         }),
         3 => turn.clone().prop_map(|(holder, which, _, len, odd)| Operation::Store {
             holder,
+            tier: if odd == 0 { Tier::Disk } else { Tier::Device },
             parent: None,
             names: which * 60,
             seed: u64::from(odd == 1),
             local: conversation(which, 0, len),
         }),
-        5 => turn.prop_map(|(holder, which, from, len, odd)| {
+        1 => turn.clone().prop_map(|(holder, which, from, len, _)| Operation::Hold {
+            holder,
+            tier: Tier::Host,
+            engines: (which * 60 + from..which * 60 + from + len).collect(),
+        }),
+        6 => turn.clone().prop_map(|(holder, which, from, len, odd)| {
             let names = which * 60 + from..which * 60 + from + len;
             let engines = if odd < 4 { names.collect() } else { names.rev().collect() };
-            Operation::RemoveMany { holder, engines }
+            let tier = if odd % 5 == 0 { Tier::Host } else { Tier::Device };
+            Operation::Remove { holder, tier, engines }
         }),
-        3 => (0usize..4, 0u64..250)
-            .prop_map(|(holder, engine)| Operation::Remove { holder, engine }),
+        3 => (0usize..4, 0u64..250).prop_map(|(holder, engine)| Operation::Remove {
+            holder,
+            tier: Tier::Device,
+            engines: vec![engine],
+        }),
+        2 => turn.prop_map(|(holder, which, _, len, odd)| Operation::Predict {
+            holder,
+            local: conversation(which, 0, len),
+            expires: 10 + odd,
+        }),
+        1 => (10u64..30).prop_map(|now| Operation::Expire { now }),
         1 => (0usize..8).prop_map(|holder| Operation::Clear { holder: holder.min(3) }),
     ]
+}
+
+fn names(engines: Vec<u64>) -> Vec<EngineHash> {
+    engines.into_iter().map(EngineHash).collect()
+}
+
+fn apply(index: &Index, naive: &mut Naive, operation: Operation) -> Result<(), TestCaseError> {
+    match operation {
+        Operation::Store { holder, tier, parent, names, seed, local } => {
+            let blocks: Vec<Block> = local
+                .into_iter()
+                .zip(names..)
+                .map(|(local, number)| Block { local, engine: EngineHash(number) })
+                .collect();
+            let (holder, parent) = (HOLDERS[holder], parent.map(EngineHash));
+            prop_assert_eq!(
+                index.store(holder, tier, parent, seed, &blocks),
+                naive.store(holder, tier, parent, seed, &blocks)
+            );
+        }
+        Operation::Hold { holder, tier, engines } => {
+            let (holder, engines) = (HOLDERS[holder], names(engines));
+            prop_assert_eq!(index.hold(holder, tier, &engines), naive.hold(holder, tier, &engines));
+        }
+        Operation::Remove { holder, tier, engines } => {
+            let (holder, engines) = (HOLDERS[holder], names(engines));
+            prop_assert_eq!(
+                index.remove(holder, tier, &engines),
+                naive.remove(holder, tier, &engines)
+            );
+        }
+        Operation::Clear { holder } => {
+            prop_assert_eq!(index.clear(HOLDERS[holder]), naive.clear(HOLDERS[holder]));
+        }
+        Operation::RemoveWorker { worker } => prop_assert_eq!(
+            index.remove_worker(WorkerId(worker)),
+            naive.remove_worker(WorkerId(worker))
+        ),
+        Operation::Predict { holder, local, expires } => prop_assert_eq!(
+            index.predict(HOLDERS[holder], &local, expires),
+            naive.predict(HOLDERS[holder], &local, expires)
+        ),
+        Operation::Expire { now } => {
+            index.expire(now);
+            naive.expire(now);
+        }
+    }
+    Ok(())
 }
 
 fn agree(
@@ -89,52 +159,24 @@ fn agree(
 ) -> Result<(), TestCaseError> {
     let (index, mut naive) = (Index::new(), Naive::default());
     for operation in history {
-        match operation {
-            Operation::Store { holder, parent, names, seed, local } => {
-                let blocks: Vec<Block> = local
-                    .into_iter()
-                    .zip(names..)
-                    .map(|(local, number)| Block { local, engine: name(number) })
-                    .collect();
-                let (holder, parent) = (HOLDERS[holder], parent.map(name));
-                prop_assert_eq!(
-                    index.store(holder, parent, seed, &blocks),
-                    naive.store(holder, parent, seed, &blocks)
-                );
-            }
-            Operation::Remove { holder, engine } => prop_assert_eq!(
-                index.remove(HOLDERS[holder], &name(engine)),
-                naive.remove(HOLDERS[holder], &name(engine))
-            ),
-            Operation::RemoveMany { holder, engines } => {
-                let engines: Vec<EngineHash> = engines.into_iter().map(name).collect();
-                let mut expected = Dropped::default();
-                for engine in &engines {
-                    expected.count(naive.remove(HOLDERS[holder], engine));
-                }
-                prop_assert_eq!(index.remove_many(HOLDERS[holder], &engines), expected);
-            }
-            Operation::Clear { holder } => {
-                prop_assert_eq!(index.clear(HOLDERS[holder]), naive.clear(HOLDERS[holder]));
-            }
-            Operation::RemoveWorker { worker } => prop_assert_eq!(
-                index.remove_worker(WorkerId(worker)),
-                naive.remove_worker(WorkerId(worker))
-            ),
-        }
+        apply(&index, &mut naive, operation)?;
         prop_assert_eq!(index.audit(), Ok(()));
         for query in queries {
-            prop_assert_eq!(index.find_matches(query), naive.find_matches(query));
+            let mut found = index.find_matches(query);
+            found.sort_unstable();
+            prop_assert_eq!(found, naive.find_matches(query));
         }
         for holder in HOLDERS {
-            prop_assert_eq!(index.blocks(holder), naive.blocks(holder));
-            for number in names.clone() {
-                let name = name(number);
-                prop_assert_eq!(index.seed(holder, &name), naive.seed(holder, &name));
+            for tier in Tier::ALL {
+                prop_assert_eq!(index.blocks(holder, tier), naive.blocks(holder, tier));
+            }
+            for name in names.clone().map(EngineHash) {
+                prop_assert_eq!(index.seed(holder, name), naive.seed(holder, name));
             }
         }
         let stats = index.stats();
         prop_assert_eq!((stats.nodes, stats.holders), (naive.nodes(), naive.holders()));
+        prop_assert_eq!((stats.aside, stats.lost as usize), (naive.waiting(), naive.lost));
     }
     Ok(())
 }

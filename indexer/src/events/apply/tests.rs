@@ -98,7 +98,7 @@ fn media_and_embeddings_match_no_text_but_carry_the_chain() {
         stage.apply(stored(Some(2), &[3]));
         assert_eq!(stage.overlap(&[1, 2, 3], SEED), 1);
         stage.apply(removed(&[3, 2]));
-        assert_eq!(stage.index.blocks(source().holder), 1);
+        assert_eq!(stage.index.blocks(source().holder, Tier::Device), 1);
         assert!(stage.rejected().is_empty() && stage.ignored().is_empty());
     }
     let mut stage = Stage::new();
@@ -112,8 +112,8 @@ fn media_and_embeddings_match_no_text_but_carry_the_chain() {
 #[test]
 fn what_is_not_the_main_cache_is_ignored_and_counted() {
     let rows = [
-        (with(stored(None, &[1]), "medium", Text("CPU")), "medium"),
-        (with(removed(&[1]), "medium", Text("STORAGE")), "medium"),
+        (with(stored(None, &[1]), "medium", Text("OBJ")), "medium"),
+        (with(removed(&[1]), "medium", Text("SHARED")), "medium"),
         (with(stored(None, &[1]), "locality", Text("REMOTE")), "remote"),
         (with(stored(None, &[1]), "ownership", Text("tier")), "ownership"),
         (with(stored(None, &[1]), "kv_cache_spec_kind", Text("mamba")), "other_attention"),
@@ -128,6 +128,35 @@ fn what_is_not_the_main_cache_is_ignored_and_counted() {
         assert_eq!(stage.index.stats().nodes, 0);
         assert!(stage.rejected().is_empty());
     }
+}
+
+#[test]
+fn tiers_are_told_apart_and_blocks_may_be_copied_by_name_alone() {
+    let on = |event, medium| with(event, "medium", Text(medium));
+    let mut stage = Stage::new();
+    stage.apply(stored(None, &[1, 2])).apply(on(stored(Some(2), &[3]), "cpu"));
+    let placeholder =
+        with(with(stored(None, &[2, 9]), "token_ids", List(vec![])), "block_size", Int(0));
+    stage.apply(on(placeholder, "STORAGE"));
+    let reach = |stage: &Stage| {
+        let found = stage.index.find_matches(&local(&[1, 2, 3], SEED))[0];
+        (found.blocks, found.host, found.disk)
+    };
+    assert_eq!(reach(&stage), (2, 3, 3));
+    assert_eq!(stage.ignored(), [("unknown_block", 1)]);
+    stage.apply(removed(&[2]));
+    assert_eq!(reach(&stage), (1, 1, 2));
+    stage.apply(on(removed(&[2]), "STORAGE"));
+    assert_eq!(reach(&stage), (1, 1, 1));
+    assert!(stage.rejected().is_empty());
+}
+
+#[test]
+fn a_chain_whose_parent_comes_late_waits_for_it() {
+    let mut stage = Stage::new();
+    stage.apply(stored(Some(2), &[3])).apply(stored(None, &[1, 2]));
+    assert_eq!(stage.overlap(&[1, 2, 3], SEED), 3);
+    assert_eq!(stage.rejected(), [("unknown_parent", 1)]);
 }
 
 #[test]

@@ -259,12 +259,10 @@ impl<'a> Draft<'a> {
 fn hash(head: Head<'_>) -> Result<Option<EngineHash>, Reject> {
     match head {
         Head::Nil => Ok(None),
-        Head::Unsigned(hash) => Ok(Some(EngineHash::Int(hash))),
-        Head::Negative(hash) => Ok(Some(EngineHash::Int(hash.cast_unsigned()))),
-        Head::Bin(bytes) if !bytes.is_empty() => {
-            let mut hash = [0; 32];
-            hash.get_mut(..bytes.len()).ok_or(Reject::BlockHash)?.copy_from_slice(bytes);
-            Ok(Some(EngineHash::Bytes(hash)))
+        Head::Unsigned(hash) => Ok(Some(EngineHash(hash))),
+        Head::Negative(hash) => Ok(Some(EngineHash(hash.cast_unsigned()))),
+        Head::Bin(bytes) if matches!(bytes.len(), 1..=32) => {
+            Ok(Some(EngineHash::from_bytes(bytes)))
         }
         _ => Err(Reject::BlockHash),
     }

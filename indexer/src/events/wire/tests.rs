@@ -40,8 +40,8 @@ fn arrays_of_every_release_are_read_as_far_as_they_go() {
     for length in 5..=12 {
         let payload = batch(vec![List(full_array()[..length].to_vec())]);
         let stored = one(&payload);
-        assert_eq!(stored.hashes, [EngineHash::Int(7), EngineHash::Int(8)]);
-        assert_eq!(stored.parent, Some(EngineHash::Int(6)));
+        assert_eq!(stored.hashes, [EngineHash(7), EngineHash(8)]);
+        assert_eq!(stored.parent, Some(EngineHash(6)));
         assert_eq!((stored.tokens.as_slice(), stored.block_size), (&[0, 1, 2, 3][..], 2));
         assert_eq!(stored.has_adapter_id, length > 5);
         assert_eq!(stored.scope.medium, (length > 6).then_some("GPU"));
@@ -53,7 +53,7 @@ fn arrays_of_every_release_are_read_as_far_as_they_go() {
     let removed = List(vec![Text("BlockRemoved"), numbers([7]), Text("GPU"), Int(2)]);
     let payload = batch(vec![removed, List(vec![Text("AllBlocksCleared")])]);
     let scope = Scope { medium: Some("GPU"), group: Some(2), ..Scope::default() };
-    let hashes = vec![EngineHash::Int(7)];
+    let hashes = vec![EngineHash(7)];
     assert_eq!(decode(&payload), [Ok(Event::Removed { scope, hashes }), Ok(Event::Cleared)]);
 }
 
@@ -98,7 +98,7 @@ fn maps_say_the_same_in_any_order() {
         ("type", Text("BlockStored")),
     ])]);
     let stored = one(&payload);
-    assert_eq!(stored.hashes, [EngineHash::Int(u64::MAX)]);
+    assert_eq!(stored.hashes, [EngineHash(u64::MAX)]);
     assert_eq!((stored.parent, stored.cache_salt), (None, Some("tenant")));
     assert_eq!(stored.scope, Scope::default());
     assert_eq!(stored.media, [[9]]);
@@ -173,9 +173,7 @@ fn digests_of_any_length_to_32_are_names() {
     let mut array = full_array();
     array[1] = List(vec![Bin(vec![1; 32]), Bin(vec![2; 16])]);
     let payload = batch(vec![List(array)]);
-    let mut short = [0; 32];
-    short[..16].fill(2);
-    let expected = [EngineHash::Bytes([1; 32]), EngineHash::Bytes(short)];
+    let expected = [EngineHash::from_bytes(&[1; 32]), EngineHash::from_bytes(&[2; 16])];
     assert_eq!(one(&payload).hashes, expected);
 }
 
