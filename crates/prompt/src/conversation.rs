@@ -30,6 +30,7 @@ enum Content<'a> {
 
 enum Item<'a> {
     Text { text: Arc<str>, extra: &'a Dict },
+    Media { kind: &'static str, extra: &'a Dict },
     ToolReference(&'a Arc<str>),
 }
 
@@ -51,7 +52,7 @@ impl<'a> Conversation<'a> {
         open: bool,
     ) -> Result<Conversation<'a>, Refusal> {
         let mut turns: Vec<Turn<'a>> =
-            messages.iter().map(|message| turn(message, format)).collect();
+            messages.iter().map(|message| turn(message, format)).collect::<Result<_, _>>()?;
         let knows_developers =
             template.contains("\"developer\"") || template.contains("'developer'");
         if !knows_developers && turns.iter().any(|turn| turn.role == "developer") {
@@ -82,7 +83,7 @@ impl<'a> Conversation<'a> {
                 .rev()
                 .find_map(|item| match item {
                     Item::Text { text, .. } => Some(text),
-                    Item::ToolReference(_) => None,
+                    Item::Media { .. } | Item::ToolReference(_) => None,
                 })
                 .ok_or(INVALID)?,
         };
@@ -108,23 +109,26 @@ impl<'a> Conversation<'a> {
     }
 }
 
-fn turn(message: &Message, format: ContentFormat) -> Turn<'_> {
+fn turn(message: &Message, format: ContentFormat) -> Result<Turn<'_>, Refusal> {
     let content = match format {
         ContentFormat::String => {
             let texts = message.parts.iter().map(|part| match part {
-                Part::Text { text, .. } | Part::ToolReference(text) => text,
+                Part::Text { text, .. } | Part::ToolReference(text) => Ok(text),
+                // Where the engine puts its mark, only its own code knows.
+                Part::Media { .. } => Err(Refusal::Media),
             });
-            Content::Text(joined(texts.filter(|text| !text.is_empty())))
+            let texts: Vec<&Arc<str>> = texts.collect::<Result<_, _>>()?;
+            Content::Text(joined(texts.into_iter().filter(|text| !text.is_empty())))
         }
         ContentFormat::Openai => parts(message),
     };
-    Turn { role: &message.role, content, rest: &message.rest }
+    Ok(Turn { role: &message.role, content, rest: &message.rest })
 }
 
 fn parts(message: &Message) -> Content<'_> {
     let texts = message.parts.iter().map(|part| match part {
         Part::Text { text, .. } => Some(text),
-        Part::ToolReference(_) => None,
+        Part::Media { .. } | Part::ToolReference(_) => None,
     });
     // Clients send tool results as parts, most templates know them as text only.
     if message.role == "tool"
@@ -134,6 +138,7 @@ fn parts(message: &Message) -> Content<'_> {
     }
     let items = message.parts.iter().map(|part| match part {
         Part::Text { text, extra } => Item::Text { text: text.clone(), extra },
+        Part::Media { kind, extra } => Item::Media { kind, extra },
         Part::ToolReference(name) => Item::ToolReference(name),
     });
     Content::Parts(items.collect())
@@ -166,7 +171,7 @@ fn with_one_system_message(mut turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
             Content::Text(text) => text.clone(),
             Content::Parts(items) => joined(items.iter().filter_map(|item| match item {
                 Item::Text { text, .. } => Some(text),
-                Item::ToolReference(_) => None,
+                Item::Media { .. } | Item::ToolReference(_) => None,
             })),
         };
         if !text.is_empty() {
@@ -197,15 +202,20 @@ impl Turn<'_> {
 
 impl Item<'_> {
     fn value(&self) -> Value {
-        let (kind, key, text) = match self {
-            Item::Text { text, .. } => ("text", "text", text),
-            Item::ToolReference(name) => ("tool_reference", "name", *name),
-        };
-        let mut entries = vec![
-            (Arc::from("type"), Value::from(kind)),
-            (Arc::from(key), Value::from(text.clone())),
-        ];
-        if let Item::Text { extra, .. } = self {
+        let mut entries = Vec::new();
+        let mut set = |key: &str, value: Value| entries.push((Arc::from(key), value));
+        match self {
+            Item::Text { text, .. } => {
+                set("type", Value::from("text"));
+                set("text", Value::from(text.clone()));
+            }
+            Item::Media { kind, .. } => set("type", Value::from(*kind)),
+            Item::ToolReference(name) => {
+                set("type", Value::from("tool_reference"));
+                set("name", Value::from(Arc::clone(name)));
+            }
+        }
+        if let Item::Text { extra, .. } | Item::Media { extra, .. } = self {
             entries.extend(value::from_dict(extra));
         }
         value::dict(entries)

@@ -101,7 +101,7 @@ impl Job {
             tokens: kept.len() as u64,
             hashes: self.block_sizes.iter().map(hashes).collect(),
             digest: self.digest.then(|| warmpath_blocks::token_digest(kept)),
-            cut: (kept.len() < ids.len()).then_some("token_cap"),
+            cut: (kept.len() < ids.len()).then_some("token_cap").or(prompts.cut),
             reused_tokens: 0,
         }))
     }

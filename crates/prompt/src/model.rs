@@ -42,6 +42,8 @@ pub struct Model {
 pub struct Prompts {
     /// One entry for each prompt; never empty, and neither is any entry.
     pub ids: Vec<Vec<u32>>,
+    /// Why the ids end before their prompt does: `media`.
+    pub cut: Option<&'static str>,
 }
 
 impl Model {
@@ -61,9 +63,20 @@ impl Model {
     /// `unix_seconds` is the time now, for templates that write the date.
     pub fn tokenize(&self, request: &Request, unix_seconds: u64) -> Result<Prompts, Refusal> {
         let fitting = request.fitting;
+        let mut cut = None;
         let ids = match &request.prompt {
             Asked::Ids(ids) => vec![ids.clone()],
-            Asked::Chat(chat) => vec![self.fit_text(&self.render(chat, unix_seconds)?, fitting)?],
+            Asked::Chat(chat) => {
+                if chat.media && self.spec.media.is_empty() {
+                    return Err(Refusal::Media);
+                }
+                if chat.media && fitting.keep.is_some() {
+                    return Err(Refusal::Unsupported("truncation of media"));
+                }
+                let mut ids = self.fit_text(&self.render(chat, unix_seconds)?, fitting)?;
+                cut = chat.cut(&self.spec, &mut ids)?;
+                vec![ids]
+            }
             Asked::Pairs(_) if self.spec.pair_scores => {
                 return Err(Refusal::Unsupported("scores of a cross-encoder"));
             }
@@ -79,7 +92,7 @@ impl Model {
         if ids.iter().any(Vec::is_empty) {
             return Err(Refusal::Invalid("an empty prompt"));
         }
-        Ok(Prompts { ids })
+        Ok(Prompts { ids, cut })
     }
 
     /// The ids of bare text, without special tokens.

@@ -35,6 +35,10 @@ pub struct ModelSpec {
     /// it out failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled_effort: Option<String>,
+    /// Ids at whose first one the engine begins to put images, audio or videos in;
+    /// empty where the model takes none, or not so simply.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<u32>,
     /// Whether the model scores a query and a document together, as one prompt.
     pub pair_scores: bool,
 }

@@ -16,11 +16,32 @@ pub(crate) struct Chat {
     pub variables: Dict,
     pub add_generation_prompt: bool,
     pub continue_final_message: bool,
+    /// Whether there are images, audio or videos.
+    pub media: bool,
     /// What only the model's template settles.
     pub late: Late,
 }
 
 impl Chat {
+    /// Cuts the prompt's `ids` at its first image, audio or video, and says so.
+    ///
+    /// The engine puts what its processor makes of an item in the place of a token
+    /// that the template wrote, the first for the first, and leaves what is before
+    /// alone.
+    pub(crate) fn cut(
+        &self,
+        spec: &ModelSpec,
+        ids: &mut Vec<u32>,
+    ) -> Result<Option<&'static str>, Refusal> {
+        if !self.media {
+            return Ok(None);
+        }
+        let at = ids.iter().position(|id| spec.media.contains(id));
+        let at = at.filter(|at| *at > 0).ok_or(Refusal::Media)?;
+        ids.truncate(at);
+        Ok(Some("media"))
+    }
+
     /// The messages for a template of the kind that `spec` describes.
     pub(crate) fn messages(&self, spec: &ModelSpec) -> Result<&[Message], Refusal> {
         match (&self.late.merged, spec.system_first) {
@@ -112,7 +133,8 @@ pub(super) fn assemble(
     {
         return Err(Refusal::RequestTemplate);
     }
-    if let Some(ids) = transferred(&body)? {
+    let media = messages.iter().any(Message::has_media);
+    if !media && let Some(ids) = transferred(&body)? {
         return Ok(Asked::Ids(ids));
     }
     if messages.is_empty() {
@@ -138,6 +160,7 @@ pub(super) fn assemble(
         variables,
         add_generation_prompt,
         continue_final_message,
+        media,
         late,
     })))
 }

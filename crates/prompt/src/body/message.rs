@@ -17,6 +17,11 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// Whether some part is not text.
+    pub(super) fn has_media(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Media { .. }))
+    }
+
     /// Adds calls, in their final form, and reasoning to a message of the assistant.
     pub(super) fn says(&mut self, calls: Vec<Json>, reasoning: Option<Str>) {
         let mut rest = Dict::default();
@@ -37,6 +42,8 @@ impl Message {
 pub(crate) enum Part {
     /// Text, and the keys of its part that the engine passes on.
     Text { text: Arc<str>, extra: Dict },
+    /// An image, audio or video, as `kind` says; the template marks its place.
+    Media { kind: &'static str, extra: Dict },
     /// A tool whose definition the template is to expand.
     ToolReference(Arc<str>),
 }
@@ -63,29 +70,21 @@ const KNOWN_PART_KEYS: [&str; 18] = [
     "video_embeds",
     "video_url",
 ];
-const MEDIA_KEYS: [&str; 9] = [
-    "image_url",
-    "image_pil",
-    "image_embeds",
-    "audio_embeds",
-    "video_embeds",
-    "audio_url",
-    "input_audio",
-    "video_url",
-    "input_image",
+/// Keys that make a part media where its type is missing or it has a `uuid`, in the
+/// order in which the engine looks for them, and what they make it.
+const MEDIA_KEYS: [(&str, &str); 8] = [
+    ("image_url", "image"),
+    ("image_pil", "image"),
+    ("image_embeds", "image"),
+    ("audio_embeds", "audio"),
+    ("video_embeds", "video"),
+    ("audio_url", "audio"),
+    ("input_audio", "audio"),
+    ("video_url", "video"),
 ];
-const MEDIA_TYPES: [&str; 10] = [
-    "image_url",
-    "input_image",
-    "image_pil",
-    "image_embeds",
-    "audio_url",
-    "input_audio",
-    "audio_embeds",
-    "video_url",
-    "video_embeds",
-    "file",
-];
+/// Types of media parts that have no key of the same name.
+const INPUT_IMAGE: &str = "input_image";
+
 const BILLING_HEADER: &str = "x-anthropic-billing-header";
 
 /// Reads one message.
@@ -120,13 +119,20 @@ fn part(part: Json, system: bool) -> Result<Option<Part>, Refusal> {
         Json::Dict(part) => part,
         _ => return Err(INVALID),
     };
-    let kind = match part.remove("type") {
-        Some(Json::Str(kind)) => kind,
+    let named = match part.remove("type") {
+        None => None,
+        Some(Json::Str(kind)) => Some(kind),
+        Some(_) => return Err(INVALID),
+    };
+    let keyed = || MEDIA_KEYS.iter().find(|(key, _)| part.get(key).is_some());
+    let kind = match named {
+        Some(kind) if part.given("uuid").is_none() => kind,
+        Some(kind) if kind == "prompt_embeds" => return Err(Refusal::PromptEmbeds),
         None if part.given("prompt_embeds").is_some() => return Err(Refusal::PromptEmbeds),
-        None if MEDIA_KEYS.iter().any(|key| part.given(key).is_some()) => {
-            return Err(Refusal::Media);
-        }
-        _ => return Err(INVALID),
+        _ => match keyed() {
+            Some((_, kind)) => return Ok(Some(media(kind, part))),
+            None => return Err(INVALID),
+        },
     };
     let key = match kind.as_str() {
         "text" | "input_text" | "output_text" => "text",
@@ -134,13 +140,13 @@ fn part(part: Json, system: bool) -> Result<Option<Part>, Refusal> {
         "thinking" => "thinking",
         "tool_reference" => "name",
         "prompt_embeds" => return Err(Refusal::PromptEmbeds),
-        media if MEDIA_TYPES.contains(&media) => return Err(Refusal::Media),
-        _ => return Err(INVALID),
+        "file" => return Err(Refusal::Media),
+        INPUT_IMAGE => return Ok(Some(media("image", part))),
+        other => match MEDIA_KEYS.iter().find(|(key, _)| *key == other) {
+            Some((_, kind)) => return Ok(Some(media(kind, part))),
+            None => return Err(INVALID),
+        },
     };
-    if part.given("uuid").is_some() {
-        // A part with both is looked up by its keys first, then misread.
-        return Err(INVALID);
-    }
     let Some(Json::Str(text)) = part.remove(key) else { return Err(INVALID) };
     let text = match without_billing_header(&text) {
         _ if kind != "text" || !system => text.into(),
@@ -150,9 +156,15 @@ fn part(part: Json, system: bool) -> Result<Option<Part>, Refusal> {
     if kind == "tool_reference" {
         return Ok((!text.is_empty()).then_some(Part::ToolReference(text)));
     }
-    let known = |key: &str| KNOWN_PART_KEYS.contains(&key);
-    let extra = part.into_iter().filter(|(key, _)| !known(key)).collect();
-    Ok(Some(Part::Text { text, extra }))
+    Ok(Some(Part::Text { text, extra: extra(part) }))
+}
+
+fn extra(part: Dict) -> Dict {
+    part.into_iter().filter(|(key, _)| !KNOWN_PART_KEYS.contains(&key.as_str())).collect()
+}
+
+fn media(kind: &'static str, part: Dict) -> Part {
+    Part::Media { kind, extra: extra(part) }
 }
 
 /// System text without the line that the engine drops from it, since it differs on

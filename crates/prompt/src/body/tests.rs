@@ -89,18 +89,19 @@ fn the_salt_is_read_for_both_endpoints() {
 }
 
 #[test]
-fn media_is_refused_by_name() {
+fn media_is_read_and_files_and_embeddings_are_refused_by_name() {
     for kind in MEDIA {
-        assert_eq!(part(&format!(r#"{{"type":"{kind}","{kind}":{{"url":"x"}}}}"#)), "media");
+        assert_eq!(part(&format!(r#"{{"type":"{kind}","{kind}":{{"url":"x"}}}}"#)), "ok");
     }
-    assert_eq!(part(r#"{"image_url":"x"}"#), "media");
+    assert_eq!(part(r#"{"image_url":"x"}"#), "ok");
+    assert_eq!(part(r#"{"type":"file","file":{}}"#), "media");
     assert_eq!(part(r#"{"type":"prompt_embeds","data":"x"}"#), "prompt_embeds");
     assert_eq!(part(r#"{"prompt_embeds":"x"}"#), "prompt_embeds");
     assert_eq!(completion(r#""prompt":"x","prompt_embeds":"AAA""#), "prompt_embeds");
     assert_eq!(completion(r#""prompt":"x","prompt_embeds":[]"#), "ok");
 }
 
-const MEDIA: [&str; 9] = [
+const MEDIA: [&str; 8] = [
     "image_url",
     "input_image",
     "image_pil",
@@ -109,7 +110,6 @@ const MEDIA: [&str; 9] = [
     "input_audio",
     "video_url",
     "video_embeds",
-    "file",
 ];
 
 #[test]

@@ -17,6 +17,15 @@ use std::sync::Arc;
 /// Efforts that the engine tells from no thinking at all.
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
+/// Types of models in whose prompts the engine replaces one special token for each
+/// image or video and touches nothing else before it. Others do more: Gemma 3's
+/// line feeds are merged anew, Pixtral's and Phi's marks are several tokens.
+const REPLACING: [&str; 7] =
+    ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "mistral3", "llava", "llama4"];
+/// Where their configurations name these tokens, and one that always stands before.
+const MARKS: [&str; 4] =
+    ["vision_start_token_id", "image_token_id", "image_token_index", "video_token_id"];
+
 /// Fills in what of `spec` is found by trying.
 pub(super) fn settle(files: &Files, spec: &mut ModelSpec) {
     let architectures = match files.config.get("architectures") {
@@ -26,6 +35,13 @@ pub(super) fn settle(files: &Files, spec: &mut ModelSpec) {
     let mut names = architectures.iter().filter_map(Json::as_str);
     spec.pair_scores =
         names.any(|name| name.ends_with("ForSequenceClassification") || name == "JinaForRanking");
+    if REPLACING.contains(&files.model_type()) {
+        let ids = MARKS.iter().filter_map(|key| match files.config.get(key) {
+            Some(Json::Int(id)) => u32::try_from(*id).ok(),
+            _ => None,
+        });
+        spec.media = ids.collect();
+    }
     spec.system_first = system_first(spec);
     spec.disabled_effort = disabled_effort(spec).map(str::to_owned);
 }

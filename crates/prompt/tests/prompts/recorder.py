@@ -45,7 +45,7 @@ def ids_of(result):
 class Recorder:
     """One model folder and one template."""
 
-    def __init__(self, folder, template=None):
+    def __init__(self, folder, template=None, pooling=True):
         template = (HERE / "templates" / template).read_text() if template else None
         self.model = ModelConfig(folder, tokenizer=folder, dtype="bfloat16", max_model_len=32768)
         renderer = renderer_from_config(VllmConfig(model_config=self.model))
@@ -56,6 +56,8 @@ class Recorder:
         self.anthropic.online_renderer = self.online
         self.anthropic.model_config = self.model
         self.anthropic._disabled_thinking_effort = None
+        if not pooling:
+            return
         pooling = ModelConfig(folder, tokenizer=folder, dtype="bfloat16", max_model_len=32768, runner="pooling")
         config = VllmConfig(model_config=pooling)
         chat = ChatTemplateConfig(chat_template=template)
@@ -66,12 +68,21 @@ class Recorder:
     async def record(self, endpoint, body):
         """One line's `ids` or `error`."""
         try:
+            if endpoint == "media":
+                return await self.media(json.loads(body))
             return {"ids": await getattr(self, endpoint)(json.loads(body))}
         except Exception as error:
+            if os.environ.get("TRACE"):
+                raise
             return {"error": type(error).__name__ if not isinstance(error, Refused) else str(error)}
 
     async def chat(self, body):
         return ids_of(await self.online.render_chat(ChatCompletionRequest.model_validate(body)))
+
+    async def media(self, body):
+        _, (prompt,) = await self.online.render_chat(ChatCompletionRequest.model_validate(body))
+        places = [place.offset for places in prompt.get("mm_placeholders", {}).values() for place in places]
+        return {"ids": [list(prompt["prompt_token_ids"])], "media": min(places, default=None)}
 
     async def completions(self, body):
         return ids_of(await self.online.render_completion(CompletionRequest.model_validate(body)))
