@@ -1,9 +1,10 @@
-//! The OpenAI server of one worker, with vLLM's other endpoints.
+//! The server of one worker: vLLM's endpoints, those that take prompts and others.
 
 mod answer;
 mod error;
 mod generate;
 mod metrics;
+mod other;
 mod params;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -64,8 +65,19 @@ impl App {
 /// All routes of a worker.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/completions", post(completions))
+        .route("/v1/chat/completions", post(prompt))
+        .route("/v1/completions", post(prompt))
+        .route("/v1/responses", post(prompt))
+        .route("/v1/messages", post(prompt))
+        .route("/v1/embeddings", post(prompt))
+        .route("/pooling", post(prompt))
+        .route("/classify", post(prompt))
+        .route("/score", post(prompt))
+        .route("/v1/score", post(prompt))
+        .route("/rerank", post(prompt))
+        .route("/v1/rerank", post(prompt))
+        .route("/v2/rerank", post(prompt))
+        .route("/inference/v1/generate", post(prompt))
         .route("/v1/models", get(models))
         .route("/tokenize", post(tokenize))
         .route("/reset_prefix_cache", post(reset))
@@ -82,16 +94,15 @@ pub(crate) fn unix_seconds() -> f64 {
 
 type Shared = State<Arc<App>>;
 
-async fn chat(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Response, Failure> {
-    generate::generate(app, Endpoint::Chat, &headers, &body).await
-}
-
-async fn completions(
+async fn prompt(
     State(app): Shared,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    generate::generate(app, Endpoint::Completions, &headers, &body).await
+    let endpoint = Endpoint::of_path(uri.path());
+    let endpoint = endpoint.ok_or_else(|| Failure::internal("a route without an endpoint"))?;
+    generate::generate(app, endpoint, &headers, &body).await
 }
 
 async fn models(State(app): Shared) -> Response {

@@ -80,7 +80,14 @@ impl Text {
     ) -> anyhow::Result<Result<Vec<Vec<u32>>, Refusal>> {
         let text = self.clone();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let work = move || text.model.tokenize(&request, unix).map(|prompts| prompts.ids);
+        let work = move || {
+            let mut prompts = text.model.tokenize(&request, unix)?;
+            if prompts.cut.is_some() {
+                // In the place of what it can not see, as many tokens as a small picture has.
+                prompts.ids.iter_mut().for_each(|ids| ids.extend([0; 64]));
+            }
+            Ok(prompts.ids)
+        };
         Ok(tokio::task::spawn_blocking(work).await?)
     }
 

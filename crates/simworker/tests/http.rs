@@ -263,3 +263,36 @@ async fn a_client_that_hangs_up_ends_its_request_and_the_blocks_stay() {
     assert!(ended.iter().all(|line| page.contains(line)), "{page}");
     assert!(cached(&chat(worker, &conversation("stories", 60)).await) > 0);
 }
+
+#[tokio::test]
+async fn other_endpoints_answer_in_their_own_forms_and_say_what_was_cached() {
+    let fleet = one().await;
+    let worker = first(&fleet);
+    let text = prose("oboes", 60);
+    let message = json!([{ "role": "user", "content": text }]);
+    for (path, body, cached) in [
+        ("/v1/responses", json!({ "input": text }), "/usage/input_tokens_details/cached_tokens"),
+        (
+            "/v1/messages",
+            json!({ "messages": message, "max_tokens": 4 }),
+            "/usage/cache_read_input_tokens",
+        ),
+        ("/v1/embeddings", json!({ "input": text }), "/usage/prompt_tokens_details/cached_tokens"),
+        (
+            "/v1/score",
+            json!({ "text_1": text, "text_2": "x" }),
+            "/usage/prompt_tokens_details/cached_tokens",
+        ),
+        (
+            "/inference/v1/generate",
+            json!({ "token_ids": (100..200).collect::<Vec<_>>(), "sampling_params": { "max_tokens": 2 } }),
+            "/usage/prompt_tokens_details/cached_tokens",
+        ),
+    ] {
+        post(worker, path, &body).await;
+        let (status, answer) = post(worker, path, &body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let cached = answer.pointer(cached).and_then(Value::as_u64);
+        assert!(cached.is_some_and(|cached| cached >= 64), "{path}: {answer}");
+    }
+}

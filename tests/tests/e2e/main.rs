@@ -6,6 +6,7 @@
 mod bodies;
 mod configs;
 mod containers;
+mod endpoints;
 mod exactness;
 mod failures;
 mod manifests;

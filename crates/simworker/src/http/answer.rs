@@ -8,9 +8,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
+use warmpath_prompt::Endpoint;
 
-use super::Failure;
 use super::generate::Running;
+use super::{Failure, other};
 use crate::engine::Sampled;
 use crate::text::{Answer, Text};
 
@@ -18,7 +19,8 @@ use crate::text::{Answer, Text};
 pub(super) struct Job {
     pub(super) block_size: usize,
     pub(super) text: Arc<Text>,
-    /// Chat, or completions.
+    pub(super) endpoint: Endpoint,
+    /// Whether it is a chat completion.
     pub(super) chat: bool,
     /// Makes the response's id.
     pub(super) name: String,
@@ -49,7 +51,11 @@ impl Choice {
         &self.answer.ids
     }
 
-    fn finish_reason(&self) -> Option<&'static str> {
+    pub(super) fn cached_tokens(&self) -> usize {
+        self.cached_tokens
+    }
+
+    pub(super) fn finish_reason(&self) -> Option<&'static str> {
         let reason = if self.answer.complete { "stop" } else { "length" };
         (self.sampled == self.answer.ids.len()).then_some(reason)
     }
@@ -60,6 +66,9 @@ impl Job {
     pub(super) async fn collect(mut self) -> Result<Response, Failure> {
         while !self.running.done() {
             self.next().await.ok_or_else(|| Failure::internal("the engine has stopped"))?;
+        }
+        if let Some(body) = other::body(&self) {
+            return Ok(Json(body).into_response());
         }
         let choices: Vec<Value> = (0..self.choices.len()).map(|at| self.whole(at)).collect();
         let mut body = self.frame(if self.chat { "chat.completion" } else { "text_completion" });

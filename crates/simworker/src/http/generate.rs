@@ -11,12 +11,12 @@ use warmpath_prompt::Endpoint;
 
 use super::answer::{Choice, Job};
 use super::params::Params;
-use super::{App, FINISH_REASONS, Failure, unix_seconds};
+use super::{App, FINISH_REASONS, Failure, other, unix_seconds};
 use crate::driver::{Command, Rank};
 use crate::engine::{Adapter, Request, Sampled, Scope};
 use crate::text::Length;
 
-/// Answers one chat or completions request.
+/// Answers one request with a prompt.
 pub(super) async fn generate(
     app: Arc<App>,
     endpoint: Endpoint,
@@ -24,6 +24,9 @@ pub(super) async fn generate(
     body: &[u8],
 ) -> Result<Response, Failure> {
     let params = Params::parse(body)?;
+    if params.stream() && !matches!(endpoint, Endpoint::Chat | Endpoint::Completions) {
+        return Err(Failure::bad_request("only chats and completions are streamed here"));
+    }
     let (request, adapter) = admit(&app, endpoint, &params, body)?;
     let rank = choose_rank(&app, headers)?;
     let scope = Arc::new(Scope {
@@ -42,7 +45,8 @@ pub(super) async fn generate(
             let prompt = index / params.choices();
             let room = app.options.max_model_len - prompts[prompt].len();
             let length = Length {
-                max: params.max_tokens(room),
+                // What is only embedded samples nothing; one token stands for the end.
+                max: if other::generates(endpoint) { params.max_tokens(room) } else { 1 },
                 min: params.min_tokens(),
                 ignore_end: params.ignore_eos(),
             };
@@ -73,6 +77,7 @@ pub(super) async fn generate(
         block_size: app.options.block_size,
         text: app.text.clone(),
         chat: endpoint == Endpoint::Chat,
+        endpoint,
         name,
         model,
         created: unix_seconds() as u64,

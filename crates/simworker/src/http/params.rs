@@ -22,6 +22,8 @@ pub(super) struct Params {
     pub(super) messages: Option<IgnoredAny>,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
+    max_output_tokens: Option<usize>,
+    sampling_params: Option<SamplingParams>,
     min_tokens: Option<usize>,
     ignore_eos: Option<bool>,
     n: Option<usize>,
@@ -35,6 +37,13 @@ pub(super) struct Params {
 #[serde(default)]
 struct StreamOptions {
     include_usage: Option<bool>,
+}
+
+/// Where token ids are sent, these say how long the answer may be.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SamplingParams {
+    max_tokens: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -62,7 +71,8 @@ impl Params {
 
     /// The limit that the request names.
     pub(super) fn asked_tokens(&self) -> Option<usize> {
-        self.max_completion_tokens.or(self.max_tokens)
+        let sampling = || self.sampling_params.as_ref().and_then(|params| params.max_tokens);
+        self.max_completion_tokens.or(self.max_tokens).or(self.max_output_tokens).or_else(sampling)
     }
 
     /// The limit that holds, in a context with `room` tokens left.
