@@ -5,7 +5,8 @@
 #![cfg(feature = "library")]
 
 use std::path::Path;
-use warmpath_prompt::{Endpoint, Model, ModelFolder, parse};
+use warmpath_blocks as blocks;
+use warmpath_prompt::{Cache, Endpoint, Model, ModelFolder, Progress, Want, parse};
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -34,6 +35,7 @@ fn prompts_are_the_engines_up_to_the_first_image() {
     let model = vision();
     let recorded = include_str!("prompts/media.jsonl");
     let mut cut = 0;
+    let mut cache = Cache::new(1 << 20);
     for line in recorded.lines() {
         let case: Case = serde_json::from_str(line).unwrap();
         let Some(ids) = &case.ids else { continue };
@@ -47,6 +49,16 @@ fn prompts_are_the_engines_up_to_the_first_image() {
         assert_eq!(found.cut, Some("media"));
         let kept = found.ids[0].len();
         assert_eq!(found.ids[0][..], ids[0][..kept], "{}", case.body);
+        let want = Want { block_sizes: &[4], seed: blocks::SEED, max_tokens: None, digest: true };
+        let mut job = model.begin(request, 0, want).unwrap();
+        let hashed = loop {
+            if let Progress::Done(hashed) = job.advance(&model, &mut cache, 16).unwrap() {
+                break hashed;
+            }
+        };
+        assert_eq!((hashed.tokens, hashed.cut), (kept as u64, Some("media")), "{}", case.body);
+        assert_eq!(hashed.digest, Some(blocks::token_digest(&ids[0][..kept])));
+        assert_eq!(hashed.hashes[0].1.len(), kept / 4);
         // The token that opens an image stands before its first placeholder.
         let forged = case.body.contains("forged");
         assert!(kept + 1 == media || (forged && kept < media), "{kept} of {media}: {}", case.body);
