@@ -58,6 +58,19 @@ async fn overlap_is_told_for_tokens_and_for_hashes_and_books_nothing() {
         let (_, answer) = indexer.post("/v1/overlap", &salted).await;
         assert_eq!(answer["holders"], json!([]), "{salted}");
     }
+    let (_, dump) = indexer.get("/v1/dump").await;
+    let group = &dump["m:default"];
+    assert_eq!((&group["block_size"], &group["events"][1]), (&json!(16), &json!(null)));
+    let event = &group["events"][0];
+    assert_eq!((&event["worker_id"], &event["storage_tier"]), (&json!(0), &json!("device")));
+    let stored = &event["event"]["data"]["stored"];
+    assert_eq!((&stored["parent_hash"], &stored["start_position"]), (&json!(null), &json!(0)));
+    let told: Vec<_> = stored["blocks"].as_array().unwrap().iter().collect();
+    let local = warmpath_blocks::local_hashes(&tokens(40), 16, warmpath_blocks::SEED);
+    assert_eq!(
+        told.iter().map(|block| block["tokens_hash"].as_u64().unwrap()).collect::<Vec<_>>(),
+        local
+    );
     let (_, decisions) = indexer.get("/v1/decisions").await;
     assert_eq!(decisions["decisions"], json!([]));
     let (status, _) = indexer.post("/v1/overlap", &json!({"model": "m"})).await;

@@ -219,6 +219,12 @@ impl Held {
         blocks
     }
 
+    /// Adds copies of blocks of a tier.
+    pub(crate) fn copy(&mut self, tier: Tier, copies: &HashMap<EngineHash, u32>) {
+        let lane = &mut self.lanes[tier as usize];
+        copies.iter().for_each(|(&engine, &copies)| lane.copy(engine, copies));
+    }
+
     /// Lets everything go; how many blocks that was, on all tiers.
     pub(crate) fn clear(&mut self, core: &Core) -> usize {
         self.aside = Aside::default();

@@ -30,6 +30,16 @@ struct Odd {
     seed: Option<u64>,
 }
 
+/// A name with what is odd about it.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) engine: EngineHash,
+    /// At least 1.
+    pub(crate) copies: u32,
+    /// Where it is not the run's.
+    pub(crate) seed: Option<u64>,
+}
+
 impl Lane {
     pub(crate) fn blocks(&self) -> usize {
         self.blocks
@@ -186,6 +196,22 @@ impl Lane {
             places.by_ref().take(BATCH).for_each(|place| tree.release_node(seat, place));
         }
         lane.blocks
+    }
+
+    /// All names with what is odd about them.
+    pub(crate) fn described(&self) -> impl Iterator<Item = (Named, Place)> {
+        self.table.iter().map(|(engine, place)| {
+            let odd = self.odd.get(&engine).copied().unwrap_or_default();
+            (Named { engine, copies: odd.copies.saturating_add(1), seed: odd.seed }, place)
+        })
+    }
+
+    /// Adds copies of a block that there is.
+    pub(crate) fn copy(&mut self, engine: EngineHash, copies: u32) {
+        if copies > 0 && self.place(engine).is_some() {
+            let odd = self.odd.entry(engine).or_default();
+            odd.copies = odd.copies.saturating_add(copies);
+        }
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = (EngineHash, Place)> {

@@ -74,6 +74,7 @@ save readers a wait that does not show in their 99th percentile).
 
 mod aside;
 mod cover;
+mod dump;
 mod evict;
 mod find;
 mod held;
@@ -84,13 +85,16 @@ mod predict;
 mod run;
 mod seat;
 mod slab;
+mod snapshot;
 mod sync;
 mod table;
 mod tree;
 mod types;
 
+pub use dump::Chain;
 pub use find::Matches;
 pub use index::Index;
+pub use snapshot::{Restored, SnapshotError};
 pub use types::{
     Block, Dropped, EngineHash, Holder, Match, Progress, Stats, StoreError, Stored, Tier, WorkerId,
 };

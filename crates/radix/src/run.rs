@@ -69,9 +69,12 @@ pub(crate) struct Runs {
     bytes: usize,
 }
 
+/// What a chunk is summed in: as many sums as vector registers take in at once.
+const LANES: usize = 8;
+
 /// Odd, and without pattern.
-const FACTORS: [u64; CHUNK as usize] = {
-    let (mut factors, mut state, mut at) = ([0; CHUNK as usize], 0_u64, 0);
+const FACTORS: [u64; LANES] = {
+    let (mut factors, mut state, mut at) = ([0; LANES], 0_u64, 0);
     while at < factors.len() {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -82,13 +85,21 @@ const FACTORS: [u64; CHUNK as usize] = {
     factors
 };
 
-/// One number for a chunk of local hashes. Local hashes are as good as random, so two
-/// different chunks agree as seldom as two different blocks.
+/// One number for a chunk of local hashes, each weighed by its place. Local hashes are as
+/// good as random, so two different chunks agree as seldom as two different blocks.
 fn digest(locals: &[u64; CHUNK as usize]) -> [u32; 2] {
-    let sum = locals
+    let (rows, _) = locals.as_chunks::<LANES>();
+    let mut sums = [0_u64; LANES];
+    for row in rows {
+        for (sum, local) in sums.iter_mut().zip(row) {
+            // Nine times by a shift, which there is for vectors.
+            *sum = sum.wrapping_add(*sum << 3).wrapping_add(*local);
+        }
+    }
+    let sum = sums
         .iter()
         .zip(&FACTORS)
-        .fold(0_u64, |sum, (local, factor)| sum.wrapping_add(local.wrapping_mul(*factor)));
+        .fold(0_u64, |all, (sum, factor)| all.wrapping_add(sum.wrapping_mul(*factor)));
     [sum as u32, (sum >> 32) as u32]
 }
 

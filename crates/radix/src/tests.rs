@@ -1,5 +1,6 @@
 //! What the index promises, case by case, and against a naive model.
 
+mod dump;
 mod features;
 mod histories;
 mod naive;

@@ -9,6 +9,7 @@ must find the one error form everywhere.
 mod admin;
 mod compat;
 mod decisions;
+mod dump;
 mod error;
 mod manifest;
 mod metrics;
@@ -61,6 +62,7 @@ pub fn api(api: Arc<Api>, max_body_bytes: usize, shutdown: CancellationToken) ->
         .route(ROUTE_PATH, post(route::route))
         .route(ROUTE_TEXT_PATH, post(text::route_text))
         .route("/v1/overlap", post(overlap::overlap))
+        .route("/v1/dump", get(dump::dump))
         .route("/v1/workers", get(workers::list).post(workers::add))
         .route("/v1/workers/{id}", delete(workers::remove))
         .route("/v1/decisions", get(decisions::list))
