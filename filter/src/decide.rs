@@ -4,7 +4,7 @@
 
 use warmpath_blocks as blocks;
 use warmpath_prompt::{Endpoint, Request, parse};
-use warmpath_protocol::{Decision, ErrorBody, Hash, Pin, RouteRequest};
+use warmpath_protocol::{Decision, ErrorBody, Hash, Pin, RouteRequest, brief};
 
 use crate::config::{Config, Destination};
 use crate::host::Reply;
@@ -90,7 +90,8 @@ fn with_hashes(
 pub fn answer(reply: &Reply, destination: Destination) -> Result<Decision, Fallback> {
     match reply.status {
         Some(200) => {
-            let decision = message::read(&reply.body).map_err(|_| Fallback::BadReply)?;
+            let decision = brief::read(&reply.body).or_else(|| message::read(&reply.body).ok());
+            let decision = decision.ok_or(Fallback::BadReply)?;
             if is_usable(&decision, destination) { Ok(decision) } else { Err(Fallback::BadReply) }
         }
         // Envoy's own words carry no code: a refused connection is its 503, a

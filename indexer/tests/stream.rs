@@ -9,7 +9,7 @@ use common::{Indexer, config, quiet, request, tokens};
 use futures::channel::mpsc;
 use serde_json::{Value, json};
 use warmpath_protocol::stream::{Answer, FRAME_HEAD, GREETING, Question, STREAM_PATH};
-use warmpath_protocol::{Decision, ErrorBody, RouteRequest};
+use warmpath_protocol::{Decision, ErrorBody, RouteRequest, brief};
 
 /// One stream of one client.
 struct Client {
@@ -75,9 +75,16 @@ async fn questions_are_answered_under_their_numbers() {
         let message = client.next().await.unwrap();
         let answer = Answer::read(&message).unwrap();
         assert_eq!((answer.number, answer.status), (number, 200));
-        let decision: Decision = rmp_serde::from_slice(answer.body).unwrap();
+        let decision = brief::read(answer.body).unwrap();
         assert_eq!((decision.ranks, decision.fallbacks.len()), (1, 1));
     }
+    let mut explained = request(&tokens(40), 16);
+    explained["explain"] = json!(true);
+    client.ask(21, &explained);
+    let message = client.next().await.unwrap();
+    let answer = Answer::read(&message).unwrap();
+    let decision: Decision = rmp_serde::from_slice(answer.body).unwrap();
+    assert_eq!(decision.scores.unwrap().len(), 2);
     let (_, recorded) = indexer.get("/v1/decisions/r-1").await;
     assert_eq!(recorded["tokens"], 40);
 }

@@ -4,6 +4,8 @@
 //! `benches/`, outside the workspace: whoever builds Warmpath builds none of them.
 //! They take their arguments themselves.
 
+mod gateway;
+
 use std::ffi::OsString;
 
 use anyhow::{Result, bail};
@@ -18,6 +20,8 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// What Warmpath adds to Envoy: requests per second, processor time, latency
+    Gateway(gateway::Arguments),
     /// The prefix index beside dynamo-kv-router's three
     #[command(disable_help_flag = true)]
     Radix(Passed),
@@ -30,8 +34,9 @@ struct Passed {
     rest: Vec<OsString>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
+        What::Gateway(arguments) => gateway::run(arguments).await,
         What::Radix(passed) => package("radix", &passed.rest),
     }
 }

@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Test(arguments) => test::run(&arguments),
         Command::E2e(arguments) => e2e::run(arguments).await,
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments).await,
         Command::Dist(arguments) => dist::run(&arguments).await,
     };
     match outcome {

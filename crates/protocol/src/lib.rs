@@ -26,6 +26,7 @@ here because both ends must spell them alike, no more.
     )
 )]
 
+pub mod brief;
 mod error;
 mod hash;
 mod lifecycle;

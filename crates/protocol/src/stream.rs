@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! question    u32 number (little-endian, not 0) · RouteRequest
-//! answer      u32 number · u16 HTTP status · Decision, or ErrorBody
+//! answer      u32 number · u16 HTTP status · Decision (`brief`, or MessagePack), or ErrorBody
 //! ```
 //!
 //! The indexer's first message is a greeting, an empty answer with number 0: until
@@ -60,7 +60,8 @@ pub struct Answer<'a> {
     pub number: u32,
     /// What HTTP would have as its status.
     pub status: u16,
-    /// A [`Decision`](crate::Decision), or an [`ErrorBody`](crate::ErrorBody), as MessagePack.
+    /// A [`Decision`](crate::Decision), [`brief`](crate::brief) or as MessagePack, or an
+    /// [`ErrorBody`](crate::ErrorBody) as MessagePack.
     pub body: &'a [u8],
 }
 

@@ -43,6 +43,8 @@ pub struct IndexerOptions {
     pub ranks: u32,
     /// The policy's name; the indexer's default where absent.
     pub policy: Option<String>,
+    /// Whether the engines publish KV events.
+    pub is_following: bool,
     /// TCP port of the API; a free one where absent.
     pub port: Option<u16>,
     /// The program's build.
@@ -85,6 +87,11 @@ impl Indexer {
         let mut indexer = Self { process, binary, config, log, api, admin, socket, client };
         indexer.wait_ready().await?;
         Ok(indexer)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Ends it as a crash would.
@@ -146,18 +153,21 @@ fn configuration(
             if let Some(metrics) = engine.metrics {
                 load["zmq"] = json!(format!("tcp://{metrics}"));
             }
-            json!({
+            let mut worker = json!({
                 "id": index.to_string(),
                 "model": options.model,
                 "endpoint": engine.http.to_string(),
                 "ranks": options.ranks,
-                "events": {
-                    "endpoint": format!("tcp://{}", engine.events),
-                    "replay": format!("tcp://{}", engine.replay),
-                },
                 "load": load,
                 "health": {"path": "/health", "interval_ms": 200},
-            })
+            });
+            if options.is_following {
+                worker["events"] = json!({
+                    "endpoint": format!("tcp://{}", engine.events),
+                    "replay": format!("tcp://{}", engine.replay),
+                });
+            }
+            worker
         })
         .collect();
     let mut model = json!({"name": options.model, "adapters": options.adapters});

@@ -62,6 +62,7 @@ impl GatewayOptions {
                 block_size: None,
                 ranks: 1,
                 policy: None,
+                is_following: true,
                 port: None,
                 profile: Profile::Dev,
             },

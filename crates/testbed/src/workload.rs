@@ -266,6 +266,26 @@ const WORDS: [&str; 64] = [
 ];
 
 /// Words at random, equal for equal states of `random`.
+/// Text by its length, the same for equal seeds.
+pub struct Prose(StdRng);
+
+impl Prose {
+    /// Text of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
+    }
+
+    /// The next text of about so many bytes, of at least one word.
+    pub fn text(&mut self, bytes: usize) -> String {
+        let mut text = prose(&mut self.0, 1);
+        while text.len() < bytes {
+            text.push(' ');
+            text.push_str(&prose(&mut self.0, 50.min((bytes - text.len()) / 8 + 1)));
+        }
+        text
+    }
+}
+
 pub(crate) fn prose(random: &mut StdRng, words: usize) -> String {
     let mut text = String::new();
     for index in 0..words {

@@ -2,7 +2,7 @@
 
 use warmpath_filter::host::Action;
 use warmpath_protocol::stream::{Answer, GREETING};
-use warmpath_protocol::{ErrorBody, code};
+use warmpath_protocol::{ErrorBody, brief, code};
 
 use crate::host::gateway::{Gateway, ROOT, Start, chat, decision, local};
 
@@ -39,7 +39,8 @@ pub fn answers_on_the_stream_come_in_any_order(start: Start) {
     let (mut gateway, stream) = greeted(start, "");
     let asked: Vec<_> = (0..3).map(|_| gateway.ask_on(stream)).collect();
     for (context, number) in asked.iter().rev() {
-        let body = rmp_serde::to_vec_named(&decision()).unwrap();
+        let mut body = Vec::new();
+        assert!(brief::write(&decision(), &mut body));
         let answer = Answer { number: *number, status: 200, body: &body };
         gateway.filter.on_stream_message(stream, &answer.write());
         assert_eq!(gateway.reason(*context), "prefix");

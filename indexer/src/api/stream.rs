@@ -20,8 +20,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, stream};
 use serde::Serialize;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use warmpath_protocol::ErrorBody;
 use warmpath_protocol::stream::{Answer, FRAME_HEAD, GREETING, Question};
+use warmpath_protocol::{ErrorBody, brief};
 
 use super::route::{Form, decided};
 use super::{Api, ApiError};
@@ -70,7 +70,7 @@ impl Answers {
         self.is_over = self.end.as_mut().poll(context).is_ready();
         let mut answers = Vec::new();
         if !std::mem::replace(&mut self.is_greeted, true) {
-            put(&mut answers, GREETING.number, StatusCode::OK, None::<&()>);
+            put(&mut answers, GREETING.number, StatusCode::OK, |_| true);
         }
         while !self.is_over && answers.len() < PIECE {
             match Pin::new(&mut self.body).poll_next(context) {
@@ -99,10 +99,13 @@ fn answer(api: &Api, asked: Asked<'_>, answers: &mut Vec<u8>) {
         Asked::TooLarge { number } => (number, Err(too_large())),
     };
     match decided {
-        Ok(record) => put(answers, number, StatusCode::OK, Some(&record.decision)),
+        Ok(record) => put(answers, number, StatusCode::OK, |out| {
+            brief::write(&record.decision, out) || packed(&record.decision, out)
+        }),
         Err(error) => {
             api.metrics.refused(&error);
-            put(answers, number, error.status(), Some(&ErrorBody::from(error)));
+            let status = error.status();
+            put(answers, number, status, |out| packed(&ErrorBody::from(error), out));
         }
     }
 }
@@ -112,14 +115,23 @@ fn too_large() -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, "the question is larger than max_body_bytes")
 }
 
+fn packed<T: Serialize>(body: &T, out: &mut Vec<u8>) -> bool {
+    rmp_serde::encode::write_named(out, body).is_ok()
+}
+
 /// Appends a message of gRPC. A body that can not be written is left out, which
 /// the other end takes for no decision.
-fn put<T: Serialize>(out: &mut Vec<u8>, number: u32, status: StatusCode, body: Option<&T>) {
+fn put(
+    out: &mut Vec<u8>,
+    number: u32,
+    status: StatusCode,
+    body: impl FnOnce(&mut Vec<u8>) -> bool,
+) {
     let begin = out.len();
     out.extend_from_slice(&[0; FRAME_HEAD]);
     out.extend_from_slice(&Answer::head(number, status.as_u16()));
     let bare = out.len();
-    if body.is_some_and(|body| rmp_serde::encode::write_named(out, body).is_err()) {
+    if !body(out) {
         out.truncate(bare);
     }
     let length = u32::try_from(out.len() - begin - FRAME_HEAD).unwrap_or(u32::MAX);
@@ -259,7 +271,7 @@ mod tests {
     #[test]
     fn an_answer_says_its_own_length() {
         let mut out = Vec::new();
-        put(&mut out, 9, StatusCode::NOT_FOUND, Some(&ErrorBody::new("c", "m")));
+        put(&mut out, 9, StatusCode::NOT_FOUND, |out| packed(&ErrorBody::new("c", "m"), out));
         let (head, message) = out.split_first_chunk::<FRAME_HEAD>().unwrap();
         assert_eq!(u32::from_be_bytes(head[1..].try_into().unwrap()) as usize, message.len());
         let answer = Answer::read(message).unwrap();

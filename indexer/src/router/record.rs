@@ -22,7 +22,7 @@ pub struct Record {
     pub model: Option<String>,
     /// Length of the prompt in tokens.
     pub tokens: u64,
-    /// Sequence hash of the prompt's last full block.
+    /// Sequence hash of the prompt's last full block, where `explain` asked for it.
     pub last_sequence_hash: Option<u64>,
     /// Digest of all token ids, where it was sent.
     pub token_digest: Option<u64>,

@@ -150,6 +150,18 @@ impl Config {
         Ok(self)
     }
 
+    /// Writes no access log.
+    pub fn without_access_log(&mut self) -> Result<&mut Self> {
+        let manager = self.manager()?.as_object_mut().context("not a connection manager")?;
+        manager.remove("access_log");
+        Ok(self)
+    }
+
+    /// Whether an access log is written.
+    pub fn has_access_log(&mut self) -> Result<bool> {
+        Ok(self.manager()?.get("access_log").is_some())
+    }
+
     /// One cluster by name, to edit.
     pub fn cluster(&mut self, name: &str) -> Result<&mut Value> {
         let found = self.clusters()?.iter_mut().find(|cluster| cluster["name"] == name);

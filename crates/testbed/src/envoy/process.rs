@@ -36,7 +36,9 @@ impl Envoy {
     pub async fn start(mut config: Config, folder: &Path, concurrency: u32) -> Result<Self> {
         let binary = super::locate()?;
         let access_log = folder.join("access.log");
-        config.access_log(&access_log)?;
+        if config.has_access_log()? {
+            config.access_log(&access_log)?;
+        }
         let file = folder.join("envoy.json");
         std::fs::write(&file, config.value().to_string())
             .with_context(|| format!("can not write {}", file.display()))?;
