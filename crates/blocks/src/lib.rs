@@ -30,6 +30,10 @@ The source of the formulas is Dynamo's `compute_block_hash_for_seq` and
     )
 )]
 
+mod hasher;
+
+pub use hasher::BlockHasher;
+
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Seed of every hash where neither adapter nor salt moves it.
@@ -62,8 +66,10 @@ pub fn local_hashes(tokens: &[u32], block_size: usize, seed: u64) -> Vec<u64> {
 ///
 /// `bytes` is scratch space, so that a caller with many blocks allocates once.
 pub fn local_hash(block: &[u32], media: &[u64], seed: u64, bytes: &mut Vec<u8>) -> u64 {
-    bytes.clear();
-    bytes.extend(block.iter().flat_map(|token| token.to_le_bytes()));
+    bytes.resize(block.len() * 4, 0);
+    for (to, token) in bytes.as_chunks_mut().0.iter_mut().zip(block) {
+        *to = token.to_le_bytes();
+    }
     if !media.is_empty() {
         let mut sorted = media.to_vec();
         sorted.sort_unstable();

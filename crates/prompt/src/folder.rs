@@ -9,7 +9,6 @@ mod probe;
 mod templates;
 mod tokens;
 
-#[cfg(feature = "table")]
 mod verify;
 
 use crate::json::{self, Dict, Json};
@@ -95,7 +94,6 @@ impl ModelFolder {
 
     /// Compiles the table that the filter encodes with, and compares it with the
     /// reference on texts of many kinds; any difference is an error.
-    #[cfg(feature = "table")]
     pub fn table(&self) -> Result<Vec<u8>, LoadError> {
         verify::table(self)
     }

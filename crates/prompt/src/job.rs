@@ -1,7 +1,23 @@
 //! From a request to its block hashes, in slices.
+//!
+//! The rendered prompt is walked once, segment by segment (see
+//! `warmpath_tokenizer::Segment`). Wherever a segment of some length ends, the hashes up
+//! to there may be known from an earlier prompt that began alike; only what follows the
+//! last such place is tokenized and hashed. A slice is bounded by what it tokenizes, so
+//! that a long prompt does not hold up the thread that it shares.
 
+mod walk;
+
+use crate::body::{Asked, Fitting};
 use crate::cache::Cache;
+use crate::model::{Source, fitted};
 use crate::{Model, Refusal, Request};
+use walk::{Known, Walk};
+use warmpath_blocks::{BlockHasher, local_hashes, token_digest};
+
+/// What [`Hashed::cut`] says where [`Want::max_tokens`] was reached.
+const TOKEN_CAP: &str = "token_cap";
+const EMPTY: Refusal = Refusal::Invalid("an empty prompt");
 
 /// What is wanted of a prompt.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +28,8 @@ pub struct Want<'a> {
     pub seed: u64,
     /// Hashing stops at so many tokens; the default is the whole prompt.
     pub max_tokens: Option<u64>,
-    /// Whether [`Hashed::digest`] is wanted.
+    /// Whether [`Hashed::digest`] is wanted. It needs all ids, so that known prefixes
+    /// save less.
     pub digest: bool,
 }
 
@@ -22,12 +39,21 @@ pub struct Want<'a> {
 /// worker, and where that one is warm is as good a place as any.
 #[derive(Debug)]
 pub struct Job {
-    request: Request,
-    unix_seconds: u64,
+    fitting: Fitting,
     block_sizes: Vec<u32>,
     seed: u64,
-    max_tokens: Option<u64>,
+    most: u64,
     digest: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Hashed as it is walked.
+    Prefixes(Box<Walk>),
+    /// All ids are needed before any is hashed: where tokens are cut from the left, for one.
+    Collected(Box<Walk>),
+    Ids(Vec<u32>),
 }
 
 /// How far a [`Job`] is.
@@ -43,7 +69,8 @@ pub enum Progress {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hashed {
     /// Tokens of the prompt, the partial last block included; where it was cut, those
-    /// before the cut.
+    /// before the cut. What lies behind a cut has not been tokenized: its length is not
+    /// known, and none is made up.
     pub tokens: u64,
     /// Block size → local hashes of the full blocks, in the order that they were wanted.
     pub hashes: Vec<(u32, Vec<u64>)>,
@@ -52,12 +79,13 @@ pub struct Hashed {
     /// Why hashing stopped before the prompt's end: `token_cap`, `media`, …; a stable
     /// name, for counters.
     pub cut: Option<&'static str>,
-    /// How many of the tokens came from the cache.
+    /// How many tokens did not have to be made, because the cache knew them or what
+    /// their blocks hash to.
     pub reused_tokens: u64,
 }
 
 impl Model {
-    /// Begins to hash the prompt of `request`.
+    /// Begins to hash the prompt of `request`: renders it.
     ///
     /// `unix_seconds` is the time now, for templates that write the date.
     pub fn begin(
@@ -66,13 +94,42 @@ impl Model {
         unix_seconds: u64,
         want: Want<'_>,
     ) -> Result<Job, Refusal> {
+        let Request { mut prompt, fitting, .. } = request;
+        if let Asked::Completions(completions) | Asked::Pairs(completions) = &mut prompt {
+            completions.prompts.truncate(1);
+        }
+        let source = self.sources(&prompt, fitting, unix_seconds)?.into_iter().next();
+        let (prefix, suffix) = self.around(fitting);
+        let media = matches!(source, Some(Source::Rendered { media: true, .. }));
+        let collected = want.digest || fitting.keep.is_some() || media;
+        let stage = match source {
+            Some(Source::Ids(ids)) => Stage::Ids(ids),
+            Some(source) if collected => {
+                Stage::Collected(Box::new(Walk::new(source, BlockHasher::default())))
+            }
+            Some(source) => {
+                let mut hasher = BlockHasher::new(want.block_sizes, want.seed);
+                hasher.tokens().extend(prefix);
+                Stage::Prefixes(Box::new(Walk::new(source, hasher)))
+            }
+            None => Stage::Ids(Vec::new()),
+        };
+        let empty = match &stage {
+            Stage::Prefixes(walk) | Stage::Collected(walk) => {
+                walk.is_empty() && prefix.is_empty() && suffix.is_empty()
+            }
+            Stage::Ids(ids) => ids.is_empty(),
+        };
+        if empty {
+            return Err(EMPTY);
+        }
         Ok(Job {
-            request,
-            unix_seconds,
+            fitting,
             block_sizes: want.block_sizes.to_vec(),
             seed: want.seed,
-            max_tokens: want.max_tokens,
+            most: want.max_tokens.unwrap_or(u64::MAX),
             digest: want.digest,
+            stage,
         })
     }
 }
@@ -85,24 +142,42 @@ impl Job {
     pub fn advance(
         &mut self,
         model: &Model,
-        _cache: &mut Cache,
-        _budget: usize,
+        cache: &mut Cache,
+        budget: usize,
     ) -> Result<Progress, Refusal> {
-        let prompts = model.tokenize(&self.request, self.unix_seconds)?;
-        let ids = prompts.ids.first().map_or(&[][..], Vec::as_slice);
-        let most =
-            self.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        let kept = ids.get(..most).unwrap_or(ids);
-        let hashes = |&size: &u32| {
-            let local = usize::try_from(size).unwrap_or(0);
-            (size, warmpath_blocks::local_hashes(kept, local, self.seed))
+        let (ids, reused, cut) = match &mut self.stage {
+            Stage::Prefixes(walk) => {
+                let known = Known { model: model.number(), prefixes: true };
+                if !walk.advance(model.encoder(), cache, known, budget, self.most)? {
+                    return Ok(Progress::More);
+                }
+                return Ok(Progress::Done(walk.finish(model.around(self.fitting).1, self.most)));
+            }
+            Stage::Collected(walk) => {
+                let known = Known { model: model.number(), prefixes: false };
+                if !walk.advance(model.encoder(), cache, known, budget, u64::MAX)? {
+                    return Ok(Progress::More);
+                }
+                let content = std::mem::take(walk.hasher.tokens());
+                let mut ids = model.fit(content, self.fitting)?;
+                let cut = model.cut(walk.source(), &mut ids)?;
+                (ids, walk.reused, cut)
+            }
+            Stage::Ids(ids) => (fitted(std::mem::take(ids), self.fitting), 0, None),
         };
+        if ids.is_empty() {
+            return Err(EMPTY);
+        }
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        let kept = ids.get(..most).unwrap_or(&ids);
+        let hashes =
+            |&size: &u32| (size, local_hashes(kept, usize::try_from(size).unwrap_or(0), self.seed));
         Ok(Progress::Done(Hashed {
             tokens: kept.len() as u64,
             hashes: self.block_sizes.iter().map(hashes).collect(),
-            digest: self.digest.then(|| warmpath_blocks::token_digest(kept)),
-            cut: (kept.len() < ids.len()).then_some("token_cap").or(prompts.cut),
-            reused_tokens: 0,
+            digest: self.digest.then(|| token_digest(kept)),
+            cut: (kept.len() < ids.len()).then_some(TOKEN_CAP).or(cut),
+            reused_tokens: reused.min(kept.len() as u64),
         }))
     }
 }

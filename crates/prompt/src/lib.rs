@@ -33,6 +33,7 @@ mod cache;
 mod conversation;
 #[cfg(feature = "library")]
 mod detect;
+mod encode;
 #[cfg(feature = "library")]
 mod folder;
 mod job;
@@ -43,20 +44,19 @@ mod model;
 mod reader;
 mod refusal;
 mod spec;
-#[cfg(feature = "table")]
 mod table;
 mod template;
 
 pub use body::{Endpoint, Request};
 pub use cache::{Cache, CacheStats};
+pub use encode::Encode;
 #[cfg(feature = "library")]
 pub use folder::{LoadError, ModelFolder};
 pub use job::{Hashed, Job, Progress, Want};
 #[cfg(feature = "library")]
 pub use library::LibraryEncoder;
-pub use model::{Encode, Model, ModelError, Prompts};
+pub use model::{Model, ModelError, Prompts};
 pub use reader::{BodyReader, parse};
 pub use refusal::Refusal;
 pub use spec::{ChatTemplate, ContentFormat, ModelSpec, SPEC_FORMAT};
-#[cfg(feature = "table")]
 pub use table::{TABLE_FORMAT, TableEncoder, TableError};

@@ -4,17 +4,14 @@ use crate::body::{Asked, Chat, Fitting, Prompt, Side};
 use crate::conversation::Conversation;
 use crate::spec::ContentFormat;
 use crate::template::{Template, value};
-use crate::{ModelSpec, Refusal, Request};
+use crate::{Encode, ModelSpec, Refusal, Request};
 use minijinja::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Text to token ids: the seam between this crate and its tokenizers.
-pub trait Encode: Send + Sync {
-    /// Appends the ids of `text`. Adds no special tokens, but recognises those in
-    /// the text, as the engine does.
-    fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Refusal>;
-}
+/// Numbers of models.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// Why a [`ModelSpec`] cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +29,7 @@ pub enum ModelError {
 
 /// A [`ModelSpec`] compiled, and an encoder.
 pub struct Model {
+    number: u64,
     spec: ModelSpec,
     templates: BTreeMap<String, (Template, ContentFormat)>,
     encoder: Box<dyn Encode>,
@@ -55,7 +53,8 @@ impl Model {
                 .map_err(|reason| ModelError::Template { name: name.clone(), reason })?;
             templates.insert(name.clone(), (compiled, template.content));
         }
-        Ok(Model { spec, templates, encoder })
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Model { number, spec, templates, encoder })
     }
 
     /// The ids that the engine computes for `request`.
@@ -64,31 +63,16 @@ impl Model {
     pub fn tokenize(&self, request: &Request, unix_seconds: u64) -> Result<Prompts, Refusal> {
         let fitting = request.fitting;
         let mut cut = None;
-        let ids = match &request.prompt {
-            Asked::Ids(ids) => vec![ids.clone()],
-            Asked::Chat(chat) => {
-                if chat.media && self.spec.media.is_empty() {
-                    return Err(Refusal::Media);
-                }
-                if chat.media && fitting.keep.is_some() {
-                    return Err(Refusal::Unsupported("truncation of media"));
-                }
-                let mut ids = self.fit_text(&self.render(chat, unix_seconds)?, fitting)?;
-                cut = chat.cut(&self.spec, &mut ids)?;
-                vec![ids]
+        let ids = |source| match source {
+            Source::Ids(ids) => Ok::<_, Refusal>(fitted(ids, fitting)),
+            source => {
+                let mut ids = self.fit(self.encode(source.text())?, fitting)?;
+                cut = self.cut(&source, &mut ids)?;
+                Ok(ids)
             }
-            Asked::Pairs(_) if self.spec.pair_scores => {
-                return Err(Refusal::Unsupported("scores of a cross-encoder"));
-            }
-            Asked::Completions(completions) | Asked::Pairs(completions) => completions
-                .prompts
-                .iter()
-                .map(|prompt| match prompt {
-                    Prompt::Text(text) => self.fit_text(text, fitting),
-                    Prompt::Ids(ids) => Ok(fitted(ids.clone(), fitting)),
-                })
-                .collect::<Result<_, _>>()?,
         };
+        let sources = self.sources(&request.prompt, request.fitting, unix_seconds)?;
+        let ids: Vec<Vec<u32>> = sources.into_iter().map(ids).collect::<Result<_, _>>()?;
         if ids.iter().any(Vec::is_empty) {
             return Err(Refusal::Invalid("an empty prompt"));
         }
@@ -129,31 +113,117 @@ impl Model {
         conversation.cut(template.render(variables, unix_seconds)?)
     }
 
-    /// Encodes `text`, then adds and cuts what `fitting` says.
-    fn fit_text(&self, text: &str, fitting: Fitting) -> Result<Vec<u32>, Refusal> {
-        let (prefix, suffix): (&[u32], &[u32]) =
-            if fitting.special { (&self.spec.prefix, &self.spec.suffix) } else { (&[], &[]) };
-        let mut ids = prefix.to_vec();
-        self.encoder.encode(text, &mut ids)?;
+    /// What of `prompt` is to be encoded, in order.
+    pub(crate) fn sources(
+        &self,
+        prompt: &Asked,
+        fitting: Fitting,
+        unix_seconds: u64,
+    ) -> Result<Vec<Source>, Refusal> {
+        Ok(match prompt {
+            // The engine takes these as they are.
+            Asked::Ids(ids) => vec![Source::Ids(ids.clone())],
+            Asked::Chat(chat) => {
+                if chat.media && self.spec.media.is_empty() {
+                    return Err(Refusal::Media);
+                }
+                if chat.media && fitting.keep.is_some() {
+                    return Err(Refusal::Unsupported("truncation of media"));
+                }
+                let text = self.render(chat, unix_seconds)?;
+                vec![Source::Rendered { text, media: chat.media }]
+            }
+            Asked::Pairs(_) if self.spec.pair_scores => {
+                return Err(Refusal::Unsupported("scores of a cross-encoder"));
+            }
+            Asked::Completions(completions) | Asked::Pairs(completions) => {
+                let source = |prompt: &Prompt| match prompt {
+                    Prompt::Text(text) => Source::Given(text.clone()),
+                    Prompt::Ids(ids) => Source::Ids(ids.clone()),
+                };
+                completions.prompts.iter().map(source).collect()
+            }
+        })
+    }
+
+    /// The ids that come before and after those of a text.
+    pub(crate) fn around(&self, fitting: Fitting) -> (&[u32], &[u32]) {
+        if fitting.special { (&self.spec.prefix, &self.spec.suffix) } else { (&[], &[]) }
+    }
+
+    /// Adds to a text's ids, and cuts of them, what `fitting` says.
+    pub(crate) fn fit(&self, mut ids: Vec<u32>, fitting: Fitting) -> Result<Vec<u32>, Refusal> {
+        let (prefix, suffix) = self.around(fitting);
         if let Fitting { keep: Some(keep), side: None, .. } = fitting {
             // Without an explicit side the tokenizer cuts, and it cuts the text's
             // tokens only, from the side that the engine configures.
             let room = keep
                 .checked_sub(prefix.len() + suffix.len())
                 .ok_or(Refusal::Invalid("truncate_prompt_tokens"))?;
-            let content = ids.len() - prefix.len();
-            let excess = content.saturating_sub(room);
+            let excess = ids.len().saturating_sub(room);
             match fitting.usual_side {
-                Side::Left => drop(ids.drain(prefix.len()..prefix.len() + excess)),
+                Side::Left => drop(ids.drain(..excess)),
                 Side::Right => ids.truncate(ids.len() - excess),
             }
         }
+        ids.splice(..0, prefix.iter().copied());
         ids.extend_from_slice(suffix);
         Ok(fitted(ids, fitting))
     }
+
+    /// Cuts the prompt's `ids` at its first image, audio or video, and says so.
+    ///
+    /// The engine puts what its processor makes of an item in the place of a token
+    /// that the template wrote, the first for the first, and leaves what is before
+    /// alone.
+    pub(crate) fn cut(
+        &self,
+        source: &Source,
+        ids: &mut Vec<u32>,
+    ) -> Result<Option<&'static str>, Refusal> {
+        if !matches!(source, Source::Rendered { media: true, .. }) {
+            return Ok(None);
+        }
+        let at = ids.iter().position(|id| self.spec.media.contains(id));
+        let at = at.filter(|at| *at > 0).ok_or(Refusal::Media)?;
+        ids.truncate(at);
+        Ok(Some("media"))
+    }
+
+    pub(crate) fn encoder(&self) -> &dyn Encode {
+        &*self.encoder
+    }
+
+    /// A number that no other model in this process has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
-fn fitted(mut ids: Vec<u32>, fitting: Fitting) -> Vec<u32> {
+/// What is to be encoded.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// What a template wrote, with places for media or without.
+    Rendered {
+        text: String,
+        media: bool,
+    },
+    Given(Arc<str>),
+    /// Encoded already.
+    Ids(Vec<u32>),
+}
+
+impl Source {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Source::Rendered { text, .. } => text,
+            Source::Given(text) => text,
+            Source::Ids(_) => "",
+        }
+    }
+}
+
+pub(crate) fn fitted(mut ids: Vec<u32>, fitting: Fitting) -> Vec<u32> {
     if let Some(keep) = fitting.keep.filter(|keep| *keep < ids.len()) {
         match fitting.side.unwrap_or(fitting.usual_side) {
             Side::Left => drop(ids.drain(..ids.len() - keep)),

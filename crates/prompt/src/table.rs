@@ -5,7 +5,7 @@
 //! that nothing else here depends on its table's layout.
 
 use crate::{Encode, Refusal};
-use warmpath_tokenizer::{Encoder, Table};
+use warmpath_tokenizer::{Cursor, Encoder, Progress, Segment, Step, Table};
 
 pub use warmpath_tokenizer::{FORMAT as TABLE_FORMAT, TableError};
 
@@ -27,5 +27,19 @@ impl Encode for TableEncoder {
     fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Refusal> {
         self.encoder.encode(text, ids);
         Ok(())
+    }
+
+    fn next_segment(&self, cursor: &mut Cursor, _at: usize, text: &str) -> Option<Segment> {
+        self.encoder.table().next_segment(cursor, text)
+    }
+
+    fn encode_some(
+        &self,
+        progress: &mut Progress,
+        segment: &str,
+        budget: usize,
+        ids: &mut Vec<u32>,
+    ) -> Result<Step, Refusal> {
+        Ok(self.encoder.encode_some(progress, segment, budget, ids))
     }
 }

@@ -113,7 +113,6 @@ fn the_library_makes_the_engines_ids() {
     check(|folder| Box::new(folder.encoder()));
 }
 
-#[cfg(feature = "table")]
 #[test]
 fn the_table_makes_the_engines_ids() {
     // All templates share one tokenizer.

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::LazyLock;
 use warmpath_prompt::{ContentFormat, Endpoint, Model, ModelFolder, parse};
-#[cfg(feature = "table")]
 use warmpath_prompt::{Encode, LibraryEncoder, TableEncoder};
 
 const PARTS: &str = include_str!("prompts/templates/parts.jinja");
@@ -31,7 +30,6 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
         .collect()
 });
 
-#[cfg(feature = "table")]
 static ENCODERS: LazyLock<(LibraryEncoder, TableEncoder)> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/tiny");
     let folder = ModelFolder::load(&path).unwrap();
@@ -39,7 +37,6 @@ static ENCODERS: LazyLock<(LibraryEncoder, TableEncoder)> = LazyLock::new(|| {
 });
 
 /// Text of all kinds: any characters, marks on letters, runs, special tokens.
-#[cfg(feature = "table")]
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "\\PC{0,12}",
@@ -146,7 +143,6 @@ proptest! {
             "tools":[{{"name":"f","input_schema":{kwargs}}}],"thinking":{{"type":"disabled"}}}}"#).as_bytes());
     }
 
-    #[cfg(feature = "table")]
     #[test]
     fn any_text_has_the_librarys_ids_or_none(text in text()) {
         let (mut expected, mut found) = (Vec::new(), Vec::new());

@@ -23,25 +23,6 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
-    /// Cuts the prompt's `ids` at its first image, audio or video, and says so.
-    ///
-    /// The engine puts what its processor makes of an item in the place of a token
-    /// that the template wrote, the first for the first, and leaves what is before
-    /// alone.
-    pub(crate) fn cut(
-        &self,
-        spec: &ModelSpec,
-        ids: &mut Vec<u32>,
-    ) -> Result<Option<&'static str>, Refusal> {
-        if !self.media {
-            return Ok(None);
-        }
-        let at = ids.iter().position(|id| spec.media.contains(id));
-        let at = at.filter(|at| *at > 0).ok_or(Refusal::Media)?;
-        ids.truncate(at);
-        Ok(Some("media"))
-    }
-
     /// The messages for a template of the kind that `spec` describes.
     pub(crate) fn messages(&self, spec: &ModelSpec) -> Result<&[Message], Refusal> {
         match (&self.late.merged, spec.system_first) {

@@ -159,7 +159,6 @@ fn the_post_processors_tokens_become_prefix_and_suffix() {
     assert_eq!((spec.prefix, spec.suffix), (vec![8190], vec![8191]));
 }
 
-#[cfg(feature = "table")]
 #[test]
 fn a_table_that_differs_from_the_library_is_refused() {
     let lowercase = edited("tokenizer.json", r#"{"type":"NFC"}"#, r#"{"type":"StripAccents"}"#);
