@@ -24,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 use warmpath_radix::Index;
 
 use crate::api::{self, Admin, Api, ApiMetrics};
+use crate::book::Book;
 use crate::config::Config;
 use crate::fleet::{AddError, Fleet, FleetMetrics};
 use crate::models::{Catalog, Names};
-use crate::policy;
+use crate::policy::{Policies, UnknownPolicy};
 use crate::router::Router;
 
 /// How long open connections may take to end at shutdown.
@@ -61,8 +62,8 @@ pub enum RunError {
     #[error(transparent)]
     Worker(#[from] AddError),
     /// No policy of the configured name.
-    #[error("no policy {0:?}")]
-    Policy(String),
+    #[error(transparent)]
+    Policy(#[from] UnknownPolicy),
     /// The HTTP client for probes and scrapes can not be made.
     #[error("the client for probes: {0}")]
     Client(#[from] reqwest::Error),
@@ -170,14 +171,14 @@ fn assemble(config: &Config, shutdown: &CancellationToken) -> Result<Arc<Api>, R
     let names = Arc::new(Names::new(config.models.clone()));
     let stale = Duration::from_millis(config.load_stale_ms);
     let index = Arc::new(Index::with_ceiling(config.index.max_bytes as usize));
-    let fleet = Fleet::new(index, Arc::clone(&names), stale, shutdown.child_token())?;
+    let book = Arc::new(Book::new(config.book.clone(), stale));
+    let fleet = Fleet::new(index, Arc::clone(&names), book, stale, shutdown.child_token())?;
     for worker in &config.workers {
         fleet.add(worker.clone())?;
     }
     let fleet = Arc::new(fleet);
-    let policy =
-        policy::find(&config.policy).ok_or_else(|| RunError::Policy(config.policy.clone()))?;
-    let router = Router::new(Arc::clone(&fleet), Arc::clone(&names), policy, config.decisions);
+    let policies = Policies::new(config.policy.clone())?;
+    let router = Router::new(Arc::clone(&fleet), Arc::clone(&names), policies, config.decisions);
     Ok(Arc::new(Api {
         catalog: Arc::new(Catalog::new(Arc::clone(&names))),
         fleet,
@@ -196,6 +197,7 @@ fn start_admin(
     api.router.metrics.register(&mut registry);
     api.metrics.register(&mut registry);
     api.catalog.register(&mut registry);
+    api.fleet.book().register(&mut registry);
     FleetMetrics::register(Arc::clone(&api.fleet), &mut registry);
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,8 +13,10 @@ wins over the made one, field by field.
 */
 
 mod check;
+mod dynamo;
 mod fields;
 mod flags;
+mod policies;
 mod read;
 
 use std::fmt;
@@ -22,8 +24,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use dynamo::DynamoFlags;
 pub use flags::{Flags, LogFormat};
 use serde_json::Value;
+
+use crate::book::BookConfig;
+use crate::policy;
 
 /// Everything that the indexer is told; each field names its default.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +40,11 @@ pub struct Config {
     pub unix_socket: Option<PathBuf>,
     /// Address of `/healthz`, `/readyz` and `/metrics`. Default `127.0.0.1:7001`.
     pub admin: SocketAddr,
-    /// Name of the policy that decides. Default `logit`.
-    pub policy: String,
+    /// Which policy decides, and the parameters of all: fields `policy`,
+    /// `policy_seed` and `policies`.
+    pub policy: policy::Settings,
+    /// How the in-flight book is kept.
+    pub book: BookConfig,
     /// Age in milliseconds past which a load report counts as unknown. Default 10000.
     pub load_stale_ms: u64,
     /// How many decisions are kept for `/v1/decisions`. Default 1024.
@@ -177,6 +186,18 @@ impl Config {
         let config = read::config(tree, &mut errors);
         check::config(&config, &mut errors);
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+impl policy::Settings {
+    /// Reads and checks what the configuration says of policies, as the API takes it.
+    pub fn from_tree(tree: &Value) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut fields = fields::Fields::of(tree, "", &mut errors);
+        let settings = policies::settings(&mut fields);
+        fields.finish();
+        check::policy(&settings, &mut errors);
+        if errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(errors)) }
     }
 }
 

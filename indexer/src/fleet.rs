@@ -31,6 +31,7 @@ pub use health::{Health, Look};
 pub use metrics::FleetMetrics;
 pub use worker::{Rank, Worker};
 
+use crate::book::Book;
 use crate::config::WorkerConfig;
 use crate::models::Names;
 
@@ -41,6 +42,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct Fleet {
     index: Arc<Index>,
     names: Arc<Names>,
+    book: Arc<Book>,
     client: reqwest::Client,
     stale: Duration,
     next: AtomicU32,
@@ -113,6 +115,7 @@ impl Fleet {
     pub fn new(
         index: Arc<Index>,
         names: Arc<Names>,
+        book: Arc<Book>,
         stale: Duration,
         shutdown: CancellationToken,
     ) -> Result<Self, reqwest::Error> {
@@ -122,6 +125,7 @@ impl Fleet {
             index,
             view: RwLock::new(View::of(Vec::new(), names.len())),
             names,
+            book,
             client,
             stale,
             next: AtomicU32::new(0),
@@ -138,6 +142,11 @@ impl Fleet {
     /// The index that the workers' events go to.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// What was routed to the workers and has not finished.
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Adds a worker and starts to follow it. Needs a tokio runtime around it.
@@ -158,6 +167,7 @@ impl Fleet {
             model,
             self.names.block_size(model),
             self.stale,
+            Arc::clone(&self.book),
             config,
             self.shutdown.child_token(),
         ));
@@ -187,6 +197,7 @@ impl Fleet {
         }
         // Only now: a follower that still ran could have stored behind this.
         let blocks = self.index.remove_worker(worker.id);
+        worker.forget_in_flight();
         tracing::info!(worker = %worker.name, blocks, "worker removed");
         Some(blocks)
     }

@@ -3,7 +3,8 @@ The sidecar that knows which worker holds which prefix, and decides.
 
 Two flows meet only in the index. The *write path* follows every engine's KV
 events and load ([`events`], [`load`]); the *read path* answers route requests
-([`api`] → [`router`] → [`policy`]). [`fleet`] knows the workers and owns the
+([`api`] → [`router`] → [`policy`]) and keeps what it decided in the [`book`] until
+it is done. [`fleet`] knows the workers and owns the
 tasks that follow them, [`models`] what the filter needs to tokenize, [`config`]
 what the operator said, and [`app`] puts it together. [`recording`] plays a
 recorded engine through the write path.
@@ -18,6 +19,7 @@ It sees hashes, never prompts, unless a filter asks it to tokenize
 
 pub mod api;
 pub mod app;
+pub mod book;
 pub mod cli;
 pub mod config;
 pub mod events;

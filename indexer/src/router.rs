@@ -6,28 +6,32 @@ find the candidates, look up what they hold, let the policy score them, book the
 choice. A queue in front of a router thread was rejected, it would make every
 decision wait for two wake-ups to save a lock that is held for nanoseconds.
 
-What is booked is only that the worker has one more request waiting; two
-decisions at the same moment may still choose the same worker, each knowing
-nothing of the other. That costs balance, never correctness.
+A decision is booked before it is answered (see [`crate::book`]); two decisions at
+the same moment may still choose the same worker, each knowing nothing of the
+other. That costs balance, never correctness.
 */
 
 mod metrics;
 mod record;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use hashbrown::HashMap;
+use parking_lot::RwLock;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use warmpath_protocol::{Decision, Pin, Reason, RouteRequest, Score, code};
 use warmpath_radix::{Holder, WorkerId};
 
 pub use metrics::RouterMetrics;
 pub use record::{Record, Ring};
 
+use crate::book::Entry;
 use crate::fleet::{Fleet, Rank, Worker};
 use crate::models::Names;
-use crate::policy::{self, Candidate, Policy};
+use crate::policy::{Candidate, Policies, Prompt, UnknownPolicy};
 
 /// How many endpoints follow the chosen one.
 const FALLBACKS: usize = 2;
@@ -36,7 +40,10 @@ const FALLBACKS: usize = 2;
 pub struct Router {
     fleet: Arc<Fleet>,
     names: Arc<Names>,
-    policy: &'static dyn Policy,
+    policies: RwLock<Arc<Policies>>,
+    /// Seed of every lot, and how many decisions drew.
+    seed: u64,
+    draws: AtomicU64,
     /// The last decisions.
     pub ring: Ring,
     /// What was decided, counted.
@@ -97,8 +104,8 @@ pub enum RouteError {
     #[error("hashes: {0:?} is not a block size in tokens")]
     BlockSize(String),
     /// No policy of that name.
-    #[error("no policy {0:?}; known are {known}", known = policy::names().join(", "))]
-    UnknownPolicy(String),
+    #[error(transparent)]
+    UnknownPolicy(#[from] UnknownPolicy),
     /// The pinned worker can not take the request.
     #[error("pinned worker {0:?} {1}")]
     Pin(String, &'static str),
@@ -128,14 +135,27 @@ struct Seat<'v> {
 }
 
 impl Router {
-    /// A router that decides by `policy`.
-    pub fn new(
-        fleet: Arc<Fleet>,
-        names: Arc<Names>,
-        policy: &'static dyn Policy,
-        decisions: usize,
-    ) -> Self {
-        Self { fleet, names, policy, ring: Ring::new(decisions), metrics: RouterMetrics::new() }
+    /// A router that decides by the policy that is configured among these.
+    pub fn new(fleet: Arc<Fleet>, names: Arc<Names>, policies: Policies, decisions: usize) -> Self {
+        Self {
+            fleet,
+            names,
+            seed: policies.settings().seed.unwrap_or_else(rand::random),
+            policies: RwLock::new(Arc::new(policies)),
+            draws: AtomicU64::new(0),
+            ring: Ring::new(decisions),
+            metrics: RouterMetrics::new(),
+        }
+    }
+
+    /// The policies now.
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies.read())
+    }
+
+    /// Decides by other policies from the next decision on; the seed stays.
+    pub fn set_policies(&self, policies: Policies) {
+        *self.policies.write() = Arc::new(policies);
     }
 
     /// The question that a request of the API is.
@@ -162,27 +182,27 @@ impl Router {
     /// `started` is when the work on the request began; the decision's time is
     /// measured from there.
     pub fn decide(&self, question: Question, started: Instant) -> Result<Arc<Record>, RouteError> {
-        let policy = match &question.policy {
-            Some(name) => {
-                policy::find(name).ok_or_else(|| RouteError::UnknownPolicy(name.clone()))?
-            }
-            None => self.policy,
-        };
+        let policies = self.policies();
+        let named = question.policy.as_deref();
+        let unknown = || UnknownPolicy(named.unwrap_or_default().to_owned());
+        let policy = policies.get(named).ok_or_else(unknown)?;
         let view = self.fleet.view();
         let workers = question.model.map_or(view.workers(), |model| view.of_model(model));
         let seats = seats(workers, &question)?;
         let candidates = self.candidates(&seats, &question.hashes, started);
 
+        let draw = self.draws.fetch_add(1, Ordering::Relaxed);
+        let mut dice = SmallRng::seed_from_u64(self.seed.wrapping_add(draw));
+        let tracks_prefill = self.fleet.book().config().track_prefill_tokens;
+        let prompt = Prompt { tokens: question.tokens, tracks_prefill };
         let mut scores = Vec::with_capacity(candidates.len());
-        policy.score(question.tokens, &candidates, &mut scores);
-        // A broken score must lose, and must not break the comparison of others.
-        scores.resize(candidates.len(), f64::NEG_INFINITY);
-        scores.iter_mut().filter(|score| score.is_nan()).for_each(|nan| *nan = f64::NEG_INFINITY);
+        policy.score(prompt, &candidates, &mut dice, &mut scores);
+        mend(&mut scores, candidates.len());
 
-        let chosen = best(&seats, &scores, &[]).ok_or(RouteError::NoWorker)?;
+        let chosen = best(&seats, &scores, &[], &mut dice).ok_or(RouteError::NoWorker)?;
         let (seat, candidate) = (seats[chosen], candidates[chosen]);
-        seat.rank.load.book(started);
         let hashes = question.hashes.of(candidate.block_size).unwrap_or(&[]);
+        self.book(seat, candidate, &question, hashes, started);
         let total = match (hashes.len(), u64::from(candidate.block_size)) {
             (0, size) if size > 0 => question.tokens / size,
             (blocks, _) => blocks as u64,
@@ -199,7 +219,7 @@ impl Router {
             ranks: seat.worker.config.ranks,
             endpoint: seat.worker.config.endpoint.clone(),
             cluster: seat.worker.config.cluster.clone(),
-            fallbacks: fallbacks(&seats, &scores, seat.worker.id),
+            fallbacks: fallbacks(&seats, &scores, seat.worker.id, &mut dice),
             overlap_blocks: candidate.overlap_blocks,
             total_blocks: u32::try_from(total).unwrap_or(u32::MAX),
             block_size: candidate.block_size,
@@ -234,9 +254,11 @@ impl Router {
             .map(|(position, seat)| {
                 at.insert(seat.worker.holder(seat.rank.rank), position);
                 Candidate {
-                    overlap_blocks: 0,
                     block_size: seat.worker.block_size(seat.rank),
                     load: seat.rank.load.load(now),
+                    in_flight: self.fleet.book().in_flight(&seat.rank.book, now),
+                    turn: seat.rank.turn.load(Ordering::Relaxed),
+                    ..Candidate::default()
                 }
             })
             .collect();
@@ -255,7 +277,68 @@ impl Router {
                 self.metrics.block_size_missing(unmatched);
             }
         }
+        if self.fleet.book().config().track_active_blocks {
+            self.look_at_active(seats, hashes, &at, &mut candidates);
+        }
         candidates
+    }
+
+    /// Writes what requests in flight use into the candidates.
+    fn look_at_active(
+        &self,
+        seats: &[Seat<'_>],
+        hashes: &Hashes,
+        at: &HashMap<Holder, usize>,
+        candidates: &mut [Candidate],
+    ) {
+        let book = self.fleet.book();
+        let output = book.config().track_output_blocks;
+        let active = book.active();
+        let mut share = |size: Option<u32>, hashes: &[u64]| {
+            active.matches(hashes, |holder, blocks, uses| {
+                let Some(&position) = at.get(&holder) else { return };
+                if size.is_none_or(|size| size == candidates[position].block_size) {
+                    candidates[position].shared_blocks = blocks;
+                    candidates[position].shared_by = uses;
+                }
+            });
+        };
+        match hashes {
+            Hashes::Unsized(hashes) => share(None, hashes),
+            Hashes::BySize(all) => {
+                all.iter().for_each(|(size, hashes)| share(Some(*size), hashes));
+            }
+        }
+        for (seat, candidate) in seats.iter().zip(candidates) {
+            candidate.active_blocks = active.at(seat.worker.holder(seat.rank.rank)) as f64;
+            if output && candidate.block_size > 0 {
+                let size = f64::from(candidate.block_size);
+                candidate.active_blocks += candidate.in_flight.output_tokens / size;
+            }
+            let blocks = hashes.of(candidate.block_size).map_or(0, <[u64]>::len) as f64;
+            candidate.new_blocks = (blocks - f64::from(candidate.shared_blocks)).max(0.0);
+        }
+    }
+
+    /// Counts the decision in, before anybody hears of it.
+    fn book(
+        &self,
+        seat: Seat<'_>,
+        candidate: Candidate,
+        question: &Question,
+        hashes: &[u64],
+        now: Instant,
+    ) {
+        let entry = Entry {
+            request_id: &question.request_id,
+            hashes,
+            tokens: question.tokens,
+            cached: question.tokens - candidate.to_prefill(question.tokens) as u64,
+        };
+        self.fleet.book().book(&seat.rank.book, entry, now);
+        seat.rank.load.book(now);
+        let turn = self.draws.load(Ordering::Relaxed);
+        seat.rank.turn.store(turn, Ordering::Relaxed);
     }
 
     /// Writes what the index knows into the candidates of that block size.
@@ -271,6 +354,8 @@ impl Router {
             let candidate = &mut candidates[position];
             if size.is_none_or(|size| size == candidate.block_size) {
                 candidate.overlap_blocks = found.blocks;
+                candidate.host_blocks = found.host - found.blocks;
+                candidate.disk_blocks = found.disk - found.host;
             }
         }
     }
@@ -334,9 +419,20 @@ fn seats<'v>(workers: &'v [Arc<Worker>], question: &Question) -> Result<Vec<Seat
     if seats.is_empty() { Err(RouteError::NoWorker) } else { Ok(seats) }
 }
 
+/// A broken score must lose, and must not break the comparison of others.
+fn mend(scores: &mut Vec<f64>, candidates: usize) {
+    scores.resize(candidates, f64::NEG_INFINITY);
+    scores.iter_mut().filter(|score| score.is_nan()).for_each(|nan| *nan = f64::NEG_INFINITY);
+}
+
 /// The seat of the greatest score, at random among equals, of other workers
 /// than those to skip.
-fn best(seats: &[Seat<'_>], scores: &[f64], skip: &[WorkerId]) -> Option<usize> {
+fn best(
+    seats: &[Seat<'_>],
+    scores: &[f64],
+    skip: &[WorkerId],
+    dice: &mut SmallRng,
+) -> Option<usize> {
     let mut found: Option<usize> = None;
     let mut equals = 0_u32;
     for (at, (seat, score)) in seats.iter().zip(scores).enumerate() {
@@ -348,7 +444,7 @@ fn best(seats: &[Seat<'_>], scores: &[f64], skip: &[WorkerId]) -> Option<usize> 
             Some(best) if *score == scores[best] => {
                 // Each of n equals stays with probability 1/n.
                 equals += 1;
-                if rand::random_range(0..equals) == 0 {
+                if dice.random_range(0..equals) == 0 {
                     found = Some(at);
                 }
             }
@@ -362,11 +458,16 @@ fn best(seats: &[Seat<'_>], scores: &[f64], skip: &[WorkerId]) -> Option<usize> 
 }
 
 /// Endpoints of other workers, best first.
-fn fallbacks(seats: &[Seat<'_>], scores: &[f64], chosen: WorkerId) -> Vec<String> {
+fn fallbacks(
+    seats: &[Seat<'_>],
+    scores: &[f64],
+    chosen: WorkerId,
+    dice: &mut SmallRng,
+) -> Vec<String> {
     let mut skip = vec![chosen];
     let mut endpoints = Vec::with_capacity(FALLBACKS);
     while endpoints.len() < FALLBACKS
-        && let Some(next) = best(seats, scores, &skip)
+        && let Some(next) = best(seats, scores, &skip, dice)
     {
         skip.push(seats[next].worker.id);
         endpoints.push(seats[next].worker.config.endpoint.clone());

@@ -2,6 +2,7 @@
 //!
 //! The benchmarks that need other people's crates are packages of their own under
 //! `benches/`, outside the workspace: whoever builds Warmpath builds none of them.
+//! `benches/routing` needs nobody else's and is a member.
 //! They take their arguments themselves.
 
 mod gateway;
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
 enum What {
     /// What Warmpath adds to Envoy: requests per second, processor time, latency
     Gateway(gateway::Arguments),
+    /// Every routing policy on simulated workers, in virtual time
+    #[command(disable_help_flag = true)]
+    Routing(Passed),
     /// The prefix index beside dynamo-kv-router's three
     #[command(disable_help_flag = true)]
     Radix(Passed),
@@ -37,6 +41,7 @@ struct Passed {
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Gateway(arguments) => gateway::run(arguments).await,
+        What::Routing(passed) => package("routing", &passed.rest),
         What::Radix(passed) => package("radix", &passed.rest),
     }
 }

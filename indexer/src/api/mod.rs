@@ -11,9 +11,11 @@ mod compat;
 mod decisions;
 mod dump;
 mod error;
+mod lifecycle;
 mod manifest;
 mod metrics;
 mod overlap;
+mod policy;
 mod route;
 mod stream;
 mod text;
@@ -28,7 +30,9 @@ use axum::routing::{delete, get, post};
 use stream::Streams;
 use tokio_util::sync::CancellationToken;
 use warmpath_protocol::stream::STREAM_PATH;
-use warmpath_protocol::{MANIFEST_PATH, ROUTE_PATH, ROUTE_TEXT_PATH, TABLES_PATH, code};
+use warmpath_protocol::{
+    LIFECYCLE_PATH, MANIFEST_PATH, ROUTE_PATH, ROUTE_TEXT_PATH, TABLES_PATH, code,
+};
 
 pub use admin::{Admin, admin};
 pub use error::ApiError;
@@ -61,8 +65,10 @@ pub fn api(api: Arc<Api>, max_body_bytes: usize, shutdown: CancellationToken) ->
         .route(STREAM_PATH, post(stream::decide).with_state(streams))
         .route(ROUTE_PATH, post(route::route))
         .route(ROUTE_TEXT_PATH, post(text::route_text))
+        .route(LIFECYCLE_PATH, post(lifecycle::lifecycle))
         .route("/v1/overlap", post(overlap::overlap))
         .route("/v1/dump", get(dump::dump))
+        .route("/v1/policy", get(policy::get).put(policy::put))
         .route("/v1/workers", get(workers::list).post(workers::add))
         .route("/v1/workers/{id}", delete(workers::remove))
         .route("/v1/decisions", get(decisions::list))
@@ -70,6 +76,7 @@ pub fn api(api: Arc<Api>, max_body_bytes: usize, shutdown: CancellationToken) ->
         .route(MANIFEST_PATH, get(manifest::manifest))
         .route(&format!("{TABLES_PATH}/{{sha256}}"), get(manifest::table))
         .route("/find_best_worker", post(compat::find_best_worker))
+        .route("/free", post(lifecycle::free))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(max_body_bytes))

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use warmpath_protocol::{MESSAGE_PACK, RouteRequest};
+use serde::de::DeserializeOwned;
+use warmpath_protocol::MESSAGE_PACK;
 
 use super::error::read_json;
 use super::{Api, ApiError};
@@ -37,12 +38,22 @@ impl Form {
     }
 
     /// Of the request's body.
-    fn sent(headers: &HeaderMap) -> Self {
+    pub(super) fn sent(headers: &HeaderMap) -> Self {
         Self::named(headers, header::CONTENT_TYPE).unwrap_or(Self::Json)
     }
 
+    /// Reads a body in this encoding.
+    pub(super) fn read<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, ApiError> {
+        match self {
+            Self::Json => read_json(body),
+            Self::MessagePack => rmp_serde::from_slice(body).map_err(|error| {
+                ApiError::bad_request(format!("the body can not be read: {error}"))
+            }),
+        }
+    }
+
     /// Of the answer: the request's own unless `accept` names one.
-    fn wanted(headers: &HeaderMap, sent: Self) -> Self {
+    pub(super) fn wanted(headers: &HeaderMap, sent: Self) -> Self {
         Self::named(headers, header::ACCEPT).unwrap_or(sent)
     }
 }
@@ -67,16 +78,7 @@ pub(super) async fn route(
 /// Reads a request and decides.
 pub(super) fn decided(api: &Api, body: &[u8], form: Form) -> Result<Arc<Record>, ApiError> {
     let started = Instant::now();
-    let request = read(body, form)?;
-    api.decide(api.router.question(request)?, started)
-}
-
-fn read(body: &[u8], form: Form) -> Result<RouteRequest, ApiError> {
-    match form {
-        Form::Json => read_json(body),
-        Form::MessagePack => rmp_serde::from_slice(body)
-            .map_err(|error| ApiError::bad_request(format!("the body can not be read: {error}"))),
-    }
+    api.decide(api.router.question(form.read(body)?)?, started)
 }
 
 impl Api {

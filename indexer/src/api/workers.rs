@@ -72,6 +72,8 @@ impl Api {
         let now = Instant::now();
         let status = rank.status.snapshot();
         let load = rank.load.load(now);
+        let in_flight = self.fleet.book().in_flight(&rank.book, now);
+        let active_blocks = self.fleet.book().active().at(worker.holder(rank.rank));
         let age = status.last_event.map(|at| now.saturating_duration_since(at).as_millis());
         json!({
             "rank": rank.rank,
@@ -80,6 +82,13 @@ impl Api {
             "waiting": load.waiting,
             "running": load.running,
             "kv_usage": load.kv_usage,
+            "in_flight": {
+                "requests": in_flight.requests,
+                "prefill_tokens": in_flight.prefill_tokens,
+                "output_tokens": in_flight.output_tokens,
+                "blocks": active_blocks,
+                "prefill_tokens_per_second": in_flight.fit.rate,
+            },
             "events": {
                 "configured": worker.config.events.is_some(),
                 "connected": status.connected,

@@ -4,16 +4,10 @@ use std::collections::HashSet;
 
 use super::fields::nearest;
 use super::{Config, WorkerConfig};
+use crate::policy::Settings;
 
 pub(super) fn config(config: &Config, errors: &mut Vec<String>) {
-    if crate::policy::find(&config.policy).is_none() {
-        let known = crate::policy::names();
-        let hint = nearest(&config.policy, &known).map_or_else(
-            || format!("known are {}", known.join(", ")),
-            |near| format!("did you mean {near:?}?"),
-        );
-        errors.push(format!("policy: no policy {:?}; {hint}", config.policy));
-    }
+    policy(&config.policy, errors);
     if config.listen == config.admin && config.listen.port() != 0 {
         errors.push(format!(
             "admin: {} is the API's own address; the two are served apart",
@@ -50,6 +44,17 @@ pub(super) fn config(config: &Config, errors: &mut Vec<String>) {
         if !one.endpoint.is_empty() && !endpoints.insert(one.endpoint.as_str()) {
             errors.push(format!("{path}.endpoint: another worker has {} already", one.endpoint));
         }
+    }
+}
+
+pub(super) fn policy(settings: &Settings, errors: &mut Vec<String>) {
+    let known = crate::policy::names();
+    if !known.contains(&settings.policy.as_str()) {
+        let hint = nearest(&settings.policy, &known).map_or_else(
+            || format!("known are {}", known.join(", ")),
+            |near| format!("did you mean {near:?}?"),
+        );
+        errors.push(format!("policy: no policy {:?}; {hint}", settings.policy));
     }
 }
 

@@ -89,6 +89,16 @@ impl<'t, 'e> Fields<'t, 'e> {
         }
     }
 
+    /// A number from 0 on; not a number is none either.
+    pub(super) fn amount(&mut self, name: &'static str) -> Option<f64> {
+        let value = self.get(name)?;
+        let amount = value.as_f64().filter(|number| number.is_finite() && *number >= 0.0);
+        if amount.is_none() {
+            self.error(name, format_args!("expected a number from 0 on, found {value}"));
+        }
+        amount
+    }
+
     /// A truth value.
     pub(super) fn truth(&mut self, name: &'static str) -> Option<bool> {
         let value = self.get(name)?;

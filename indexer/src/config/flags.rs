@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use super::dynamo::DynamoFlags;
+
 /// Flags of the serving indexer; each has an environment variable.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
@@ -24,9 +26,12 @@ pub struct Flags {
     /// Serve the API on this Unix socket too, for an Envoy beside the indexer
     #[arg(long, env = "WARMPATH_UNIX_SOCKET", value_name = "PATH")]
     pub unix_socket: Option<PathBuf>,
-    /// Policy that decides [default: logit]
+    /// Policy that decides [default: ttft; cost where a flag of Dynamo's router shapes it]
     #[arg(long, env = "WARMPATH_POLICY", value_name = "NAME")]
     pub policy: Option<String>,
+    /// Flags under the names that Dynamo's router has for them.
+    #[command(flatten)]
+    pub dynamo: DynamoFlags,
 
     /// Folder of the model: tokenizer.json, tokenizer_config.json, chat template
     #[arg(long, env = "WARMPATH_MODEL_PATH", value_name = "DIR", help_heading = "One model")]
@@ -113,6 +118,7 @@ impl Flags {
             }
         };
         set(root, "policy", self.policy.clone().map(Value::from));
+        self.dynamo.over(root);
         set(root, "unix_socket", self.unix_socket.as_ref().map(|path| json!(path)));
         self.model(root);
         self.workers(root);
@@ -237,7 +243,7 @@ fn address(host: IpAddr, port: u32) -> String {
 }
 
 /// Lays `over` over `under`, mapping by mapping.
-fn merge(under: &mut Value, over: Value) {
+pub(super) fn merge(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (name, value) in over {

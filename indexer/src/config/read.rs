@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde_json::Value;
 
 use super::fields::Fields;
+use super::policies;
 use super::{
     Config, EventsConfig, HealthConfig, IndexConfig, LoadConfig, ModelConfig, WorkerConfig,
 };
@@ -31,7 +32,8 @@ pub(super) fn config(tree: &Value, errors: &mut Vec<String>) -> Config {
         listen: fields.parsed("listen", ADDRESS).unwrap_or(local(7000)),
         unix_socket: fields.text("unix_socket").map(Into::into),
         admin: fields.parsed("admin", ADDRESS).unwrap_or(local(7001)),
-        policy: fields.text("policy").unwrap_or_else(|| crate::policy::DEFAULT.to_owned()),
+        policy: policies::settings(&mut fields),
+        book: fields.nested("book", policies::book).unwrap_or_default(),
         load_stale_ms: fields.number("load_stale_ms", 1, HOUR_MS).unwrap_or(10_000),
         decisions: fields.number("decisions", 0, 1 << 20).map_or(1024, count),
         max_body_bytes: fields.number("max_body_bytes", 1 << 10, 1 << 30).map_or(16 << 20, count),

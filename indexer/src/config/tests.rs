@@ -67,7 +67,7 @@ fn an_empty_file_gives_the_defaults() {
     let config = Config::from_yaml("# nothing\n").unwrap();
     assert_eq!(config, Config::from_yaml("").unwrap());
     assert_eq!(config.admin, "127.0.0.1:7001".parse().unwrap());
-    assert_eq!((config.policy.as_str(), config.decisions), ("logit", 1024));
+    assert_eq!((config.policy.policy.as_str(), config.decisions), ("ttft", 1024));
 }
 
 #[test]
@@ -192,4 +192,52 @@ fn made_ports_past_the_last_are_errors_not_wraps() {
     let message =
         Config::load(&flags("--num-workers 3 --base-http-port 65534")).unwrap_err().to_string();
     assert!(message.contains("workers[2].endpoint"), "{message}");
+}
+
+#[test]
+fn policies_and_the_book_are_read_and_checked() {
+    let config = Config::from_yaml(
+        "policy: cost\npolicy_seed: 7\npolicies: {cost: {temperature: 0.5}, two-tier: {cache_threshold: 1}}\n\
+         book: {track_output_blocks: true, expiry_ms: 1000}\n",
+    )
+    .unwrap();
+    assert_eq!((config.policy.policy.as_str(), config.policy.seed), ("cost", Some(7)));
+    assert_eq!(config.policy.cost.temperature, 0.5);
+    assert_eq!(config.policy.cost.overlap_score_credit, 1.0);
+    assert_eq!(config.policy.two_tier.cache_threshold, 1.0);
+    assert!(config.book.track_output_blocks && config.book.track_active_blocks);
+    assert_eq!(config.book.expiry_ms, 1000);
+    let errors = Config::from_yaml(
+        "policies: {cost: {temprature: 1, overlap_score_credit: -1, prefill_load_scale: many}, twotier: {}}\n\
+         book: {expiry: 5}\n",
+    )
+    .unwrap_err()
+    .to_string();
+    for expected in [
+        "policies.cost.temprature: unknown field; did you mean \"temperature\"?",
+        "policies.cost.overlap_score_credit: expected a number from 0 on, found -1",
+        "policies.cost.prefill_load_scale: expected a number from 0 on",
+        "policies.twotier: unknown field; did you mean \"two-tier\"?",
+        "book.expiry: unknown field; did you mean \"expiry_ms\"?",
+    ] {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}
+
+#[test]
+fn flags_of_dynamos_router_keep_their_meaning() {
+    let read = |line: &str| Config::load(&flags(line)).unwrap();
+    let config =
+        read("--kv-overlap-score-weight 2 --router-temperature 0.5 --no-track-active-blocks");
+    assert_eq!(config.policy.policy, "cost");
+    assert_eq!((config.policy.cost.prefill_load_scale, config.policy.cost.temperature), (2.0, 0.5));
+    assert!(!config.book.track_active_blocks);
+    let config = read("--router-kv-overlap-score-weight 0 --policy lmetric");
+    assert_eq!(
+        (config.policy.policy.as_str(), config.policy.cost.overlap_score_credit),
+        ("lmetric", 0.0)
+    );
+    let without =
+        read("--router-reset-states --router-snapshot-threshold 1000000 --router-replica-sync");
+    assert_eq!(without, read(""));
 }

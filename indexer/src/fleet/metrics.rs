@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use warmpath_radix::Tier;
 
 use super::{Fleet, Rank, Worker};
+use crate::book::InFlight;
 use crate::events::RankSnapshot;
 use crate::load::Load;
 
@@ -38,6 +39,8 @@ struct Reading {
     blocks: usize,
     status: RankSnapshot,
     load: Load,
+    in_flight: InFlight,
+    active_blocks: usize,
 }
 
 impl Reading {
@@ -93,6 +96,26 @@ const GAUGES: &[Gauge] = &[
         name: "waiting_requests",
         help: "Requests in the rank's queue, decisions since its last report included",
         value: |one| one.load.waiting,
+    },
+    Gauge {
+        name: "in_flight_requests",
+        help: "Requests routed to the rank that have not finished, by the in-flight book",
+        value: |one| one.in_flight.requests,
+    },
+    Gauge {
+        name: "in_flight_prefill_tokens",
+        help: "Prompt tokens that the rank has still to prefill, by the in-flight book",
+        value: |one| one.in_flight.prefill_tokens,
+    },
+    Gauge {
+        name: "in_flight_blocks",
+        help: "Blocks of the prompts in flight at the rank, shared ones once",
+        value: |one| one.active_blocks as f64,
+    },
+    Gauge {
+        name: "prefill_tokens_per_second",
+        help: "The rank's rate of prefill, as learned from first tokens",
+        value: |one| one.in_flight.fit.rate,
     },
     Gauge {
         name: "running_requests",
@@ -165,6 +188,8 @@ impl FleetMetrics {
                 blocks: self.0.index().blocks(worker.holder(rank.rank), Tier::Device),
                 status: rank.status.snapshot(),
                 load: rank.load.load(now),
+                in_flight: self.0.book().in_flight(&rank.book, now),
+                active_blocks: self.0.book().active().at(worker.holder(rank.rank)),
                 worker: Arc::clone(worker),
                 position,
             }

@@ -2,6 +2,7 @@ use serde_json::json;
 use warmpath_radix::{Block, EngineHash, Tier};
 
 use super::*;
+use crate::book::BookConfig;
 use crate::config::ModelConfig;
 
 pub(crate) fn names() -> Arc<Names> {
@@ -26,7 +27,8 @@ pub(crate) fn quiet(id: &str, model: &str, port: u16, ranks: u32) -> WorkerConfi
 
 pub(crate) fn fleet() -> Fleet {
     let stale = Duration::from_secs(10);
-    Fleet::new(Arc::new(Index::new()), names(), stale, CancellationToken::new()).unwrap()
+    let book = Arc::new(Book::new(BookConfig::default(), stale));
+    Fleet::new(Arc::new(Index::new()), names(), book, stale, CancellationToken::new()).unwrap()
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use warmpath_radix::{Holder, Index, WorkerId};
 
 use super::{Health, health, rank_endpoint};
+use crate::book::{Book, RankBook};
 use crate::config::WorkerConfig;
 use crate::events::{self, RankStatus};
-use crate::load::{self, LoadCell, Rejected};
+use crate::load::{self, LoadCell, Rejected, Report};
 
 /// One engine endpoint.
 pub struct Worker {
@@ -31,6 +32,7 @@ pub struct Worker {
     pub load_rejected: Rejected,
     /// When it was added.
     pub added: Instant,
+    book: Arc<Book>,
     configured_block_size: Option<u32>,
     pub(super) stop: CancellationToken,
 }
@@ -41,8 +43,12 @@ pub struct Rank {
     pub rank: u32,
     /// What its events told.
     pub status: Arc<RankStatus>,
-    /// How busy it is.
+    /// What its engine says of itself.
     pub load: LoadCell,
+    /// What was routed to it and has not finished.
+    pub book: Arc<RankBook>,
+    /// Number of the last decision for it; 0 before the first.
+    pub turn: AtomicU64,
     /// Decisions for it.
     pub decisions: AtomicU64,
     /// Tokens of those decisions' prompts.
@@ -57,11 +63,14 @@ impl Worker {
         model: usize,
         configured_block_size: Option<u32>,
         stale: Duration,
+        book: Arc<Book>,
         config: WorkerConfig,
         stop: CancellationToken,
     ) -> Self {
         let rank = |rank| Rank {
             rank,
+            book: book.rank(Holder { worker: id, rank }),
+            turn: AtomicU64::new(0),
             status: Arc::new(RankStatus::new()),
             load: LoadCell::new(stale),
             decisions: AtomicU64::new(0),
@@ -76,6 +85,7 @@ impl Worker {
             health: Health::default(),
             load_rejected: Rejected::default(),
             added: Instant::now(),
+            book: Arc::clone(&book),
             configured_block_size,
             config,
             stop,
@@ -91,6 +101,17 @@ impl Worker {
     /// configured; 0 where neither is known.
     pub fn block_size(&self, rank: &Rank) -> u32 {
         rank.status.block_size().or(self.configured_block_size).unwrap_or(0)
+    }
+
+    /// Takes what a rank's engine says of itself.
+    pub fn report(&self, rank: &Rank, report: Report, now: Instant) {
+        rank.load.report(report, now);
+        self.book.engine_report(&rank.book, report, now);
+    }
+
+    /// Forgets what is in flight there.
+    pub(super) fn forget_in_flight(&self) {
+        self.ranks.iter().for_each(|rank| self.book.forget(&rank.book));
     }
 
     /// Where a rank's events come from.

@@ -102,7 +102,7 @@ impl Worker {
         let engines = read(page);
         let now = Instant::now();
         if let [rank] = self.ranks.as_slice() {
-            rank.load.report(summed(&engines).ok_or("no_gauges")?, now);
+            self.report(rank, summed(&engines).ok_or("no_gauges")?, now);
             return Ok(());
         }
         if engines.is_empty() {
@@ -110,7 +110,7 @@ impl Worker {
         }
         for (number, report) in engines {
             match self.ranks.get(number as usize) {
-                Some(rank) => rank.load.report(report, now),
+                Some(rank) => self.report(rank, report, now),
                 None => return Err("rank_out_of_range"),
             }
         }

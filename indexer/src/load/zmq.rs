@@ -51,11 +51,11 @@ impl Worker {
         let now = Instant::now();
         let rejected = match read(message) {
             Ok((None, report)) => {
-                self.ranks.iter().for_each(|rank| rank.load.report(report, now));
+                self.ranks.iter().for_each(|rank| self.report(rank, report, now));
                 return;
             }
             Ok((Some(rank), report)) => match self.ranks.get(rank as usize) {
-                Some(rank) => return rank.load.report(report, now),
+                Some(rank) => return self.report(rank, report, now),
                 None => "rank_out_of_range",
             },
             Err(reason) => reason,

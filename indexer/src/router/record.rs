@@ -74,6 +74,12 @@ pub(super) fn best_first(scored: &[Scored]) -> Vec<Score> {
 }
 
 impl Record {
+    /// What the policy saw of a worker's first rank among the candidates.
+    #[cfg(test)]
+    pub(super) fn candidate(&self, worker: &str) -> Option<Candidate> {
+        self.candidates.iter().find(|one| &*one.worker == worker).map(|one| one.candidate)
+    }
+
     /// The record as the API shows it.
     pub fn report(&self) -> Value {
         let since = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -6,6 +6,15 @@ use warmpath_radix::{Block, EngineHash, Tier};
 use super::*;
 use crate::fleet::{Look, tests as fleets};
 use crate::load::Report;
+use crate::policy::{Policy, Settings};
+
+mod golden;
+mod policies;
+
+fn policies(name: &str) -> Policies {
+    let settings = Settings { policy: name.to_owned(), seed: Some(1), ..Settings::default() };
+    Policies::new(settings).unwrap()
+}
 
 struct Stage {
     router: Router,
@@ -18,9 +27,7 @@ fn stage() -> Stage {
     fleet.add(fleets::quiet("0", "a", 8100, 1)).unwrap();
     fleet.add(fleets::quiet("1", "a", 8101, 2)).unwrap();
     fleet.add(fleets::quiet("2", "b", 8102, 1)).unwrap();
-    let policy = policy::find(policy::DEFAULT).unwrap();
-    let router = Router::new(Arc::clone(&fleet), fleets::names(), policy, 4);
-    Stage { router, fleet }
+    Stage { router: Router::new(Arc::clone(&fleet), fleets::names(), policies("logit"), 4), fleet }
 }
 
 impl Stage {
@@ -202,7 +209,7 @@ async fn a_request_id_of_any_length_is_found_and_kept_short() {
 struct Broken;
 
 impl Policy for Broken {
-    fn score(&self, _: u64, candidates: &[Candidate], scores: &mut Vec<f64>) {
+    fn score(&self, _: Prompt, candidates: &[Candidate], _: &mut SmallRng, scores: &mut Vec<f64>) {
         scores.extend(candidates.iter().map(|_| f64::NAN));
         scores[1] = -1e300;
     }
@@ -214,7 +221,7 @@ async fn a_score_that_is_no_number_loses() {
     fleet.add(fleets::quiet("0", "a", 8100, 1)).unwrap();
     fleet.add(fleets::quiet("1", "a", 8101, 1)).unwrap();
     fleet.add(fleets::quiet("2", "a", 8102, 1)).unwrap();
-    let router = Router::new(fleet, fleets::names(), &Broken, 4);
+    let router = Router::new(fleet, fleets::names(), Policies::of(Box::new(Broken)), 4);
     let question = router.question(RouteRequest { explain: true, ..request(&[]) }).unwrap();
     let record = router.decide(question, Instant::now()).unwrap();
     assert_eq!(record.decision.worker, "1");

@@ -1,0 +1,71 @@
+//! Flags under the names that Dynamo's router has for them.
+//!
+//! They shape the policy `cost` and the in-flight book. Those that are about
+//! Dynamo's message broker have nothing to do here and are taken silently, so
+//! that a command line that worked goes on working; Dynamo takes two of them
+//! without effect as well.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::flags::merge;
+
+/// The flags of Dynamo's router.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "As Dynamo's router has them")]
+pub struct DynamoFlags {
+    /// Weight of prefill in the policy cost; 0 gives no credit for the cache either [default: 1]
+    #[arg(
+        long,
+        visible_alias = "router-kv-overlap-score-weight",
+        env = "WARMPATH_KV_OVERLAP_SCORE_WEIGHT",
+        value_name = "WEIGHT"
+    )]
+    pub kv_overlap_score_weight: Option<f64>,
+    /// Softmax temperature of the policy cost; 0 takes the cheapest worker [default: 0]
+    #[arg(long, env = "WARMPATH_ROUTER_TEMPERATURE", value_name = "TEMPERATURE")]
+    pub router_temperature: Option<f64>,
+    /// Do not count the blocks of requests in flight; for workers that only prefill
+    #[arg(
+        long,
+        visible_alias = "no-router-track-active-blocks",
+        env = "WARMPATH_NO_TRACK_ACTIVE_BLOCKS"
+    )]
+    pub no_track_active_blocks: bool,
+    /// Taken without effect: nothing outlasts the process
+    #[arg(long)]
+    pub router_reset_states: bool,
+    /// Taken without effect: there is no message stream to compact
+    #[arg(long, value_name = "MESSAGES")]
+    pub router_snapshot_threshold: Option<u64>,
+    /// Taken without effect: each indexer follows every worker itself
+    #[arg(long)]
+    pub router_replica_sync: bool,
+}
+
+impl DynamoFlags {
+    /// Lays these flags over the tree of the file.
+    pub(super) fn over(&self, root: &mut Map<String, Value>) {
+        let mut cost = Map::new();
+        if let Some(weight) = self.kv_overlap_score_weight {
+            cost.insert("prefill_load_scale".to_owned(), json!(weight));
+            if weight == 0.0 {
+                cost.insert("overlap_score_credit".to_owned(), json!(0.0));
+            }
+        }
+        if let Some(temperature) = self.router_temperature {
+            cost.insert("temperature".to_owned(), json!(temperature));
+        }
+        let lay = |root: &mut Map<String, Value>, name: &str, value: Value| {
+            merge(root.entry(name).or_insert_with(|| json!({})), value);
+        };
+        if !cost.is_empty() {
+            lay(root, "policies", json!({ "cost": cost }));
+            // Who shapes Dynamo's formula means it, unless they name another.
+            root.entry("policy").or_insert_with(|| json!("cost"));
+        }
+        if self.no_track_active_blocks {
+            lay(root, "book", json!({ "track_active_blocks": false }));
+        }
+    }
+}
