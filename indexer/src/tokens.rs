@@ -101,3 +101,22 @@ fn ids(model: &Model, encoder: &dyn Encode, line: &[u8]) -> Result<Value, String
         many => json!({ "ids": many.first(), "prompts": many }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_goes_where_its_path_or_its_fields_say() {
+        for (body, expected) in [
+            (json!({"messages": []}), Some(Endpoint::Chat)),
+            (json!({"prompt": "x"}), Some(Endpoint::Completions)),
+            (json!({"path": "/v1/messages", "messages": []}), Some(Endpoint::Messages)),
+            (json!({"path": "/v1/responses", "input": "x"}), Some(Endpoint::Responses)),
+            (json!({"path": "/v1/files", "input": "x"}), None),
+            (json!({"input": "x"}), None),
+        ] {
+            assert_eq!(endpoint(&body).ok(), expected, "{body}");
+        }
+    }
+}

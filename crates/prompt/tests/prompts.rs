@@ -64,9 +64,8 @@ fn endpoint(name: &str) -> Endpoint {
 }
 
 /// What is refused by name, though the engine takes it.
-const UNSUPPORTED: [&str; 7] = [
+const UNSUPPORTED: [&str; 6] = [
     "\"truncation\": ",
-    "\"tools\": [{\"type\": \"custom\"",
     "\"type\": \"tool_addition\"",
     "\"id\": \"\", \"name\": \"weather\"",
     "max_tokens_per_",

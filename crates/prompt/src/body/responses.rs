@@ -7,7 +7,7 @@ use super::chat::{Unset, assemble, tools};
 use super::message::{self, Message, decoded};
 use super::{Asked, messages::Late};
 use crate::Refusal;
-use crate::json::{Dict, Json, Str};
+use crate::json::{self, Dict, Json, Str};
 
 const INVALID: Refusal = Refusal::Invalid("input");
 
@@ -80,6 +80,11 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
     chat.set("continue_final_message", Json::Bool(open));
     assemble(chat, messages, tools, Unset::Kept, Late::default())
 }
+
+/// What the engine shows of a tool that takes any text: a function of one string.
+const CUSTOM: &str = r#"{"type": "object", "properties": {"input": {"type": "string",
+    "description": "The freeform text payload for this tool."}}, "required": ["input"],
+    "additionalProperties": false}"#;
 
 fn kind(item: &Dict) -> Option<&str> {
     item.get("type").and_then(Json::as_str)
@@ -305,7 +310,15 @@ fn functions(tool: Json, known: &mut Vec<Json>) -> Result<(), Refusal> {
             }
             Ok(())
         }
-        Some("custom") => Err(Refusal::Unsupported("custom tools")),
+        Some("custom") => {
+            let grammar = tool.get("format").and_then(Json::as_dict).and_then(kind);
+            if grammar == Some("grammar") {
+                return Err(INVALID);
+            }
+            tool.set("parameters", json::read(CUSTOM).map_err(|_| INVALID)?);
+            known.push(function(tool));
+            Ok(())
+        }
         // Tools that the engine runs itself, or nobody; the template does not see them.
         Some(_) => Ok(()),
         None => Err(INVALID),

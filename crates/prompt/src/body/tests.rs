@@ -259,11 +259,6 @@ fn other_endpoints_refuse_by_name_what_can_not_be_known() {
     for (endpoint, body, refusal) in [
         (Endpoint::Responses, r#""input":"x","previous_response_id":"r""#, "previous_response"),
         (Endpoint::Responses, r#""input":"x","truncation":"auto""#, "unsupported"),
-        (
-            Endpoint::Responses,
-            r#""input":"x","tools":[{"type":"custom","name":"f"}]"#,
-            "unsupported",
-        ),
         (Endpoint::Responses, r#""input":[{"type":"item_reference","id":"i"}]"#, "unsupported"),
         (Endpoint::Responses, r#""input":5"#, "invalid"),
         (Endpoint::Messages, r#""messages":[{"role":"user","content":[{"type":"x"}]}]"#, "invalid"),
