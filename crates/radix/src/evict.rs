@@ -51,14 +51,21 @@ impl Index {
             if excess == 0 {
                 return Ok(());
             }
-            let Some(largest) = self.largest() else { return Err(StoreError::Full) };
-            let evicted = self.with(largest, |held| self.evict(held, excess / BLOCK + 1));
-            let evicted = evicted.unwrap_or(0);
+            let largest = self.largest();
+            let evicted = largest
+                .and_then(|largest| self.with(largest, |held| self.evict(held, excess / BLOCK + 1)))
+                .unwrap_or(0);
             self.core.evicted.fetch_add(evicted as u64, Ordering::Relaxed);
-            if evicted == 0 {
+            if evicted == 0 && self.give_up_waiting() == 0 {
                 return Err(StoreError::Full);
             }
         }
+    }
+
+    /// Lets go of all chains that wait for their parents; how many blocks that was.
+    fn give_up_waiting(&self) -> usize {
+        let holders = self.holders();
+        holders.iter().filter_map(|&one| self.with(one, |held| held.give_up(&self.core))).sum()
     }
 
     /// The holder with the most blocks.

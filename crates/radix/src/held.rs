@@ -219,6 +219,14 @@ impl Held {
         blocks
     }
 
+    /// Lets go of what waits; how many blocks that was.
+    pub(crate) fn give_up(&mut self, core: &Core) -> usize {
+        let lost = self.waiting();
+        self.aside = Aside::default();
+        core.lose(lost);
+        lost
+    }
+
     /// Adds copies of blocks of a tier.
     pub(crate) fn copy(&mut self, tier: Tier, copies: &HashMap<EngineHash, u32>) {
         let lane = &mut self.lanes[tier as usize];

@@ -69,7 +69,20 @@ do not know of the other locks. Rejected: shards by the first block (all prompts
 may begin alike, and then there is one shard); a lock or version for each node (a
 query would pay for each, and a chain that is being split must be read twice); two
 copies of the tree that change places (twice the memory and twice the writing, to
-save readers a wait that does not show in their 99th percentile).
+save readers a wait that does not show in their 99th percentile). What may happen is
+tried under a scheduler of interleavings (`tests/model.rs`).
+
+Near the ceiling the holder with the most blocks loses those at the ends of chains
+that no query came by for longest, of a sample. Readers stamp the nodes they pass, once
+a tick of a coarse clock. Rejected: a list in order of use (every query would write
+to it).
+
+Where the time of a write goes: of 20 ns a block that one worker's table costs, half
+is waiting for memory; with many workers' tables, beyond any cache, most is. Rejected
+so far: naming only some blocks in the table and finding the others beside them (a
+name that two contents claim would be noticed late). Not tried: slots of six bytes,
+a place and 16 bits of the hash, with the hashes themselves in chains; they would halve
+what memory is asked for.
 */
 
 mod aside;

@@ -201,3 +201,33 @@ proptest! {
         agree(history, &queries, 0..250)?;
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn no_history_passes_the_ceiling(
+        history in prop::collection::vec((lifelike(), 1u64..40), 1..80),
+        ceiling in (96usize..400).prop_map(|kilobytes| kilobytes << 10),
+    ) {
+        let (index, mut naive) = (Index::with_ceiling(ceiling), Naive::default());
+        for (number, (operation, times)) in history.into_iter().enumerate() {
+            // The same again as other content, so that the ceiling comes into sight.
+            for other in 0..times {
+                let shift = (number as u64 * 64 + other) * 1_000_000;
+                if let Operation::Store { holder, tier, parent: None, local, .. } = &operation {
+                    let block = |local: &u64| Block {
+                        local: local + shift,
+                        engine: EngineHash(local + shift),
+                    };
+                    let blocks: Vec<Block> = local.iter().map(block).collect();
+                    let _ = index.store(HOLDERS[*holder], *tier, None, 0, &blocks);
+                    prop_assert!(index.stats().bytes <= ceiling);
+                }
+            }
+            // Only what it does matters here: what was evicted, the model still has.
+            let _ = apply(&index, &mut naive, operation);
+            prop_assert_eq!(index.audit(), Ok(()));
+            prop_assert!(index.stats().bytes <= ceiling, "{:?} of {ceiling}", index.stats());
+        }
+    }
+}
