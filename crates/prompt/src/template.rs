@@ -19,17 +19,18 @@ pub(crate) use source::prepare;
 
 use crate::Refusal;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::value::{Kwargs, Object, Rest, Value, ValueKind, from_args};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Instructions that one rendering may take: common templates take fewer than a
-/// hundred for a message.
-const FUEL: u64 = 2_000_000;
-/// Bytes that one rendering may write; bodies are limited to far less.
-const MAX_OUTPUT: usize = 64 << 20;
+/// Instructions that one rendering may take. Common templates take some 50 for a
+/// message, so that this is room for thousands; a loop without end has used them up
+/// after some 10 ms in Envoy.
+const FUEL: u64 = 150_000;
+/// Bytes that one rendering may write; bodies are limited to less.
+const MAX_OUTPUT: usize = 16 << 20;
 const NAME: &str = "chat";
 
 /// One compiled template.
@@ -64,7 +65,13 @@ impl Template {
         environment.set_formatter(|out, _, value| {
             match value.as_str() {
                 Some(text) => out.write_str(text)?,
-                None => out.write_str(&python::repr(value)?)?,
+                None => match value.downcast_object_ref::<Joined>() {
+                    Some(joined) => {
+                        let mut texts = joined.0.iter().filter_map(Value::as_str);
+                        texts.try_for_each(|text| out.write_str(text))?;
+                    }
+                    None => out.write_str(&python::repr(value)?)?,
+                },
             }
             Ok(())
         });
@@ -74,18 +81,27 @@ impl Template {
         environment.remove_filter("pprint");
         environment.add_filter("string", |value: Value| python::str(&value));
         environment.add_filter("trim", |value: Value, chars: Option<Arc<str>>| {
-            let text = python::str(&value)?;
-            Ok::<_, Error>(methods::strip(&text, chars.as_deref(), true, true).to_owned())
+            let Some(text) = value.as_str() else {
+                let text = python::str(&value)?;
+                return Ok(methods::strip(&text, chars.as_deref(), true, true).into());
+            };
+            let stripped = methods::strip(text, chars.as_deref(), true, true);
+            // Most content has nothing to strip, and is not copied then.
+            Ok::<Value, Error>(match stripped.len() == text.len() {
+                true => value,
+                false => stripped.into(),
+            })
         });
         environment.add_filter("join", join);
         globals::add(&mut environment);
         environment.add_filter(source::REVERSED, reversed);
+        environment.add_filter(source::JOINED, join_terms);
         environment.add_test("sequence", is_sequence);
         environment.add_test("iterable", is_iterable);
         environment.add_test("number", |value: Value| {
             matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || python::is_float(&value)
         });
-        let compiled = prepare(source);
+        let compiled = source::join_sums(&prepare(source));
         environment.add_template_owned(NAME, compiled).map_err(|error| error.to_string())?;
         Ok(Template { environment, source: source.to_owned() })
     }
@@ -192,6 +208,24 @@ fn join(value: Value, separator: Option<Value>) -> Result<String, Error> {
         joined.push_str(&python::str(&item?)?);
     }
     Ok(joined)
+}
+
+/// A sum of texts that is about to be printed.
+#[derive(Debug)]
+struct Joined(Vec<Value>);
+
+impl Object for Joined {}
+
+/// `first + second + …`, from the left.
+fn join_terms(state: &State<'_, '_>, first: Value, others: Rest<Value>) -> Result<Value, Error> {
+    if first.as_str().is_some() && others.iter().all(|term| term.as_str().is_some()) {
+        return Ok(Value::from_object(Joined(std::iter::once(first).chain(others.0).collect())));
+    }
+    let add = state.env().compile_expression("a + b")?;
+    others
+        .0
+        .into_iter()
+        .try_fold(first, |sum, term| add.eval(Value::from_pairs([("a", sum), ("b", term)])))
 }
 
 /// `value[::-1]`.

@@ -38,7 +38,7 @@ impl Text {
             }
         }
         loop {
-            at = self.run(chunk, at)?;
+            at = self.run(chunk, at);
             match chunk.get(at) {
                 Some(b'"') => return Ok(Some(at)),
                 Some(b'\\') => {}
@@ -60,26 +60,40 @@ impl Text {
         }
     }
 
-    /// Takes plain bytes from `at` on; says where they end.
+    /// Takes plain bytes and escapes of one letter from `at` on; says where they end.
     #[inline]
-    fn run(&mut self, chunk: &[u8], mut at: usize) -> Result<usize, JsonError> {
+    fn run(&mut self, chunk: &[u8], mut at: usize) -> usize {
+        let mut used = self.used;
         while let Some(block) = chunk.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+            let Some(room) = self.bytes.get_mut(used..).and_then(<[u8]>::first_chunk_mut) else {
+                self.used = used;
+                self.make_room(BLOCK);
+                continue;
+            };
+            *room = *block;
             let length = plain(block);
-            self.make_room(BLOCK);
-            let room = self.bytes.get_mut(self.used..).and_then(|room| room.first_chunk_mut());
-            *room.ok_or(JsonError::Syntax)? = *block;
-            self.used += length;
+            used += length;
             at += length;
-            if length < BLOCK {
-                return Ok(at);
+            if length == BLOCK {
+                continue;
             }
+            // The line feeds of a text are escapes, so that this is as frequent as lines.
+            let (Some(b'\\'), Some(kind)) = (chunk.get(at), chunk.get(at + 1)) else { break };
+            let (byte, Some(slot)) = (simple(*kind), self.bytes.get_mut(used)) else { break };
+            if byte == 0 {
+                break;
+            }
+            *slot = byte;
+            used += 1;
+            at += 2;
         }
+        self.used = used;
         while let Some(byte) = chunk.get(at).filter(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f))
         {
             self.push(&[*byte]);
             at += 1;
         }
-        Ok(at)
+        at
     }
 
     /// Takes `bytes` as they are.
@@ -111,19 +125,25 @@ impl Text {
 /// bytes are needed to say.
 fn unescape(bytes: &[u8]) -> Result<Option<(char, usize)>, JsonError> {
     let Some(kind) = bytes.get(1) else { return Ok(None) };
-    let char = match kind {
-        b'n' => '\n',
-        b'"' => '"',
-        b'\\' => '\\',
-        b'/' => '/',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'r' => '\r',
-        b't' => '\t',
-        b'u' => return unicode(bytes),
-        _ => return Err(JsonError::Syntax),
-    };
-    Ok(Some((char, 2)))
+    match simple(*kind) {
+        0 if *kind == b'u' => unicode(bytes),
+        0 => Err(JsonError::Syntax),
+        byte => Ok(Some((char::from(byte), 2))),
+    }
+}
+
+/// What an escape of this one letter stands for, or 0.
+#[inline]
+fn simple(kind: u8) -> u8 {
+    match kind {
+        b'n' => b'\n',
+        b'"' | b'\\' | b'/' => kind,
+        b'b' => 8,
+        b'f' => 0xc,
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => 0,
+    }
 }
 
 fn unicode(bytes: &[u8]) -> Result<Option<(char, usize)>, JsonError> {

@@ -9,6 +9,98 @@
 /// The filter that stands for `[::-1]`.
 pub(crate) const REVERSED: &str = "warmpath_reversed";
 
+/// The filter that stands for `+` in what is printed.
+pub(crate) const JOINED: &str = "warmpath_joined";
+
+/// `prepared` with sums that are printed made into one filter, `{{ a + b + c }}` into
+/// `{{ (a)|joined((b), (c)) }}`: messages are printed so, and each `+` would copy all
+/// before it. Only where nothing but `+` stands between the terms.
+pub(crate) fn join_sums(prepared: &str) -> String {
+    let mut out = String::with_capacity(prepared.len());
+    let mut rest = prepared;
+    let mut raw = false;
+    while let Some(at) = rest.find('{') {
+        let (text, tag) = rest.split_at(at);
+        out.push_str(text);
+        let length = match tag.as_bytes() {
+            [b'{', b'%', ..] => {
+                let length = tag_length(tag, "%}");
+                match word(tag.split_at(length).0) {
+                    "raw" => raw = true,
+                    "endraw" => raw = false,
+                    _ => {}
+                }
+                length
+            }
+            [b'{', b'{', ..] if !raw => tag_length(tag, "}}"),
+            [b'{', b'#', ..] if !raw => tag.find("#}").map_or(tag.len(), |end| end + 2),
+            _ => 1,
+        };
+        let (tag, tail) = tag.split_at(length);
+        let sum = if tag.starts_with("{{") && !raw { joined(tag) } else { None };
+        out.push_str(sum.as_deref().unwrap_or(tag));
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The tag with its sum joined, if it is one.
+fn joined(tag: &str) -> Option<String> {
+    let inner = tag.strip_prefix("{{")?.strip_suffix("}}")?;
+    let mark = |char: Option<char>| char.filter(|char| matches!(char, '-' | '+'));
+    let (open, close) = (mark(inner.chars().next()), mark(inner.chars().next_back()));
+    let inner = inner.get(open.map_or(0, char::len_utf8)..)?;
+    let inner = inner.get(..inner.len().checked_sub(close.map_or(0, char::len_utf8))?)?;
+    let terms = terms(inner)?;
+    let (first, others) = terms.split_first().filter(|(_, others)| !others.is_empty())?;
+    let others: Vec<String> = others.iter().map(|term| format!("({term})")).collect();
+    let mark = |mark: Option<char>| mark.map_or(String::new(), String::from);
+    let (open, close) = (mark(open), mark(close));
+    Some(format!("{{{{{open} ({first})|{JOINED}({}) {close}}}}}", others.join(", ")))
+}
+
+/// The terms of a sum; nothing where anything else may bind less than `+`.
+fn terms(sum: &str) -> Option<Vec<&str>> {
+    let (mut terms, mut start, mut at, mut depth) = (Vec::new(), 0, 0, 0usize);
+    while let Some(char) = sum.get(at..)?.chars().next() {
+        let rest = sum.get(at..)?;
+        if let Some(length) = literal(rest) {
+            at += length;
+            continue;
+        }
+        if char.is_alphanumeric() || char == '_' {
+            let length = rest
+                .find(|char: char| !char.is_alphanumeric() && char != '_')
+                .unwrap_or(rest.len());
+            let operator = matches!(
+                rest.get(..length)?,
+                "if" | "else" | "and" | "or" | "not" | "in" | "is" | "recursive"
+            );
+            if operator && depth == 0 {
+                return None;
+            }
+            at += length;
+            continue;
+        }
+        match char {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
+            _ if depth > 0 => {}
+            '+' => {
+                terms.push(sum.get(start..at)?.trim());
+                start = at + 1;
+            }
+            '.' | '|' => {}
+            char if char.is_whitespace() => {}
+            _ => return None,
+        }
+        at += char.len_utf8();
+    }
+    terms.push(sum.get(start..)?.trim());
+    terms.iter().all(|term| !term.is_empty()).then_some(terms)
+}
+
 /// The source that is compiled in the place of `source`.
 pub(crate) fn prepare(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");

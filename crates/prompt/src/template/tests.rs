@@ -193,3 +193,48 @@ fn raising_and_endless_templates_are_told_apart_from_failing_ones() {
     assert!(matches!(refusal(wide), Refusal::TemplateLimit | Refusal::Template(_)));
     assert!(Template::new("{% if %}").is_err());
 }
+
+#[test]
+fn sums_that_are_printed_are_joined_where_nothing_else_binds_less() {
+    let joined = |tag: &str| source::join_sums(tag);
+    assert_eq!(
+        joined("a{{- 'x+' + m['a' + b] + f(c + d) | trim -}}b"),
+        "a{{- ('x+')|warmpath_joined((m['a' + b]), (f(c + d) | trim)) -}}b"
+    );
+    assert_eq!(joined("{{a+b}}"), "{{ (a)|warmpath_joined((b)) }}");
+    for same in [
+        "{{ a }}",
+        "{{ +a }}",
+        "{{ a + b if c }}",
+        "{{ a + b - c }}",
+        "{{ a + b ~ c }}",
+        "{{ a + b * c }}",
+        "{{ a + b == c }}",
+        "{{ not a + b }}",
+        "{{ a + }}",
+        "{{ a + b",
+        "{% set a = b + c %}",
+        "{# {{ a + b }} #}",
+        "{% raw %}{{ a + b }}{% endraw %}",
+        "{{ [a + b, c] }}",
+        "{{ 'a + b' }}",
+    ] {
+        assert_eq!(joined(same), same);
+    }
+}
+
+#[test]
+fn joined_sums_print_what_the_sum_is() {
+    for (source, expected) in [
+        ("{{ 'a' + 'b' + 'c' }}", Some("abc")),
+        ("{{ 1 + 2 }}", Some("3")),
+        ("{{ 1 + 0.5 + 2 }}", Some("3.5")),
+        ("{{ 'a' + nothing }}", None),
+        ("{{ 'a' + 1 }}", None),
+        ("{{- 'a' + ' b ' | trim + 'c' -}} d", Some("abcd")),
+        ("{% set x %}{{ 'a' + 'b' }}{% endset %}{{ x + 'c' }}", Some("abc")),
+    ] {
+        let rendered = Template::new(source).unwrap().render(Vec::new(), 0);
+        assert_eq!(rendered.ok().as_deref(), expected, "{source}");
+    }
+}
