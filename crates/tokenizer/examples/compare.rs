@@ -8,7 +8,19 @@
 //! `record` cuts the given files into texts, adds generated ones (mixed fragments, the
 //! tokenizer's own special tokens, every Unicode scalar value in three contexts, long
 //! runs) and writes `OUT/table` and `OUT/cases`; `replay` needs neither library nor
-//! compiler, so it runs as `wasm32-wasip1` as well.
+//! compiler, so it runs as `wasm32-wasip1` as well. To compare natively and in both builds
+//! for the VM, with files of prose, code, JSON and as many scripts as are at hand:
+//!
+//! ```text
+//! cargo run --release -p warmpath-tokenizer --example compare -- record tokenizer.json OUT FILE…
+//! for simd in - +; do
+//!   RUSTFLAGS="-C target-feature=${simd}simd128" cargo build -p warmpath-tokenizer \
+//!     --no-default-features --profile wasm --target wasm32-wasip1 --example compare
+//!   wasmtime --dir . target/wasm32-wasip1/wasm/examples/compare.wasm replay OUT
+//! done
+//! ```
+//!
+//! (In V8: the same module under `node:wasi`, with `node --no-liftoff`.)
 
 #[cfg(not(target_family = "wasm"))]
 #[path = "compare/record.rs"]

@@ -1,20 +1,22 @@
 //! Added and special tokens inside text, as Hugging Face's library finds them: at each
 //! place, from the left, the longest token; then its flags.
 //!
-//! A trie behind a filter on first bytes. Where one byte starts them all (`<` for most
-//! models) the text is searched for it eight bytes at a time. Rejected: failure links;
-//! they save rereading what a partial match had read, which no real token set repeats
-//! more than a few bytes of, and cost a state per byte of all text.
+//! A trie behind a search for first bytes. Up to three bytes that start them all (`<` for
+//! most models, `<` and `[` for others) are searched for by `memchr`, many bytes at a time.
+//! Rejected: failure links; they save rereading what a partial match had read, which no
+//! real token set repeats more than a few bytes of, and cost a state per byte of all text.
 
 use crate::charmap::{CharMap, char_start};
 use crate::segment::{Cursor, Found, Segment};
 use crate::table::read_u32;
 
-/// Nodes, edges and tokens counted (12 bytes), then the only first byte or `NO_BYTE`.
+/// Nodes, edges and tokens counted (12 bytes), then how many first bytes there are and up
+/// to three of them, or [`MANY`] and nothing.
 pub(crate) const HEADER: usize = 16;
 /// Node of each first byte, 256 words; 0 is none.
 pub(crate) const ROOTS: usize = 1024;
-pub(crate) const NO_BYTE: u32 = 256;
+/// More first bytes than are searched for at a time.
+pub(crate) const MANY: u8 = 4;
 /// A node: first edge, edge count, token index + 1.
 pub(crate) const NODE: usize = 12;
 /// An edge: byte, node.
@@ -28,7 +30,7 @@ pub(crate) const RSTRIP: u32 = 4;
 
 #[derive(Copy, Clone)]
 pub(crate) struct Added<'t> {
-    only: u32,
+    firsts: [u8; 4],
     roots: &'t [[u8; 4]],
     nodes: &'t [[u8; NODE]],
     edges: &'t [[u8; EDGE]],
@@ -44,7 +46,7 @@ struct Match {
 
 impl<'t> Added<'t> {
     const EMPTY: Added<'static> =
-        Added { only: NO_BYTE, roots: &[], nodes: &[], edges: &[], tokens: &[] };
+        Added { firsts: [0; 4], roots: &[], nodes: &[], edges: &[], tokens: &[] };
 
     /// The tokens of a section; an empty or broken one has none.
     pub(crate) fn new(section: &'t [u8]) -> Self {
@@ -61,7 +63,7 @@ impl<'t> Added<'t> {
         let (edges, rest) = take(rest, count(4)?, EDGE)?;
         let (tokens, _) = take(rest, count(8)?, TOKEN)?;
         Some(Added {
-            only: read_u32(section, 12)?,
+            firsts: read_u32(section, 12)?.to_le_bytes(),
             roots: roots.as_chunks().0,
             nodes: nodes.as_chunks().0,
             edges: edges.as_chunks().0,
@@ -124,9 +126,6 @@ impl<'t> Added<'t> {
     }
 
     fn search(&self, text: &[u8], from: usize) -> Option<Match> {
-        if self.tokens.is_empty() {
-            return None;
-        }
         let mut at = from;
         while at < text.len() {
             at = self.candidate(text, at)?;
@@ -141,22 +140,14 @@ impl<'t> Added<'t> {
     /// The next place whose byte starts some token.
     fn candidate(&self, text: &[u8], from: usize) -> Option<usize> {
         let rest = text.get(from..)?;
-        let Ok(only) = u8::try_from(self.only) else {
-            let starts = |byte: &u8| self.root(*byte) != 0;
-            return rest.iter().position(starts).map(|at| from + at);
+        let found = match self.firsts {
+            [0, ..] => None,
+            [1, a, ..] => memchr::memchr(a, rest),
+            [2, a, b, _] => memchr::memchr2(a, b, rest),
+            [3, a, b, c] => memchr::memchr3(a, b, c, rest),
+            _ => rest.iter().position(|byte| self.root(*byte) != 0),
         };
-        let pattern = u64::from(only) * 0x0101_0101_0101_0101;
-        let (words, tail) = rest.as_chunks::<8>();
-        for (i, word) in words.iter().enumerate() {
-            let differs = u64::from_le_bytes(*word) ^ pattern;
-            let zero =
-                differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
-            if zero != 0 {
-                return Some(from + 8 * i + zero.trailing_zeros() as usize / 8);
-            }
-        }
-        let at = tail.iter().position(|byte| *byte == only)?;
-        Some(from + 8 * words.len() + at)
+        found.map(|at| from + at)
     }
 
     #[inline]

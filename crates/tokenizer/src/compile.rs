@@ -11,6 +11,7 @@ mod file;
 mod pages;
 mod pipeline;
 mod pump;
+mod words;
 mod write;
 
 use crate::table::Table;

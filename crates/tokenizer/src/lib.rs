@@ -20,6 +20,10 @@
 //! Adversarial text costs at most some four times what prose of its length does: pieces
 //! have no length limit and no slow path, see `long` and `runs`.
 //!
+//! A text is the sequence of its [`Segment`]s; the ids of a text segment depend on nothing
+//! but it, so that they can be kept, and a long one can be encoded a slice at a time
+//! ([`Table::encode_some`]).
+//!
 //! Decisions: the modules say theirs. The whole was chosen over running the library in
 //! the VM (12–15× slower, 50–95 MB), kitoken (5×, 24–29 MB) and a cache of words in
 //! front of either (chat text is mostly new words once per VM).
@@ -53,6 +57,7 @@ mod table;
 #[cfg(feature = "compile")]
 mod verify;
 mod vocab;
+mod word;
 
 #[cfg(feature = "compile")]
 pub use compile::{CompileError, compile};

@@ -16,12 +16,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::merge::{Merges, NONE, WINDOW, Window};
+use crate::merge::{self, Merges, NONE, WINDOW, Window};
 use crate::runs::Runs;
 use crate::table::{FLAG_CHARS, FLAG_MONOTONE, View};
 
 /// Symbols at a window's end whose tokens may still join what follows.
-const TAIL: usize = 8;
+const TAIL: usize = 6;
 /// A window with fewer runs than this is merged as runs…
 const FEW_RUNS: usize = 8;
 /// …of which then so many are taken, however long.
@@ -55,7 +55,21 @@ pub(crate) struct Merger {
     small: Window,
     runs: Runs,
     heap: Heap,
+    /// Pairs of tokens whose seams held, by hash: text that repeats itself has few.
+    seams: Seams,
 }
+
+#[derive(Clone, Debug)]
+struct Seams(Vec<u64>);
+
+impl Default for Seams {
+    fn default() -> Self {
+        Seams(vec![NO_SEAM; SEAMS])
+    }
+}
+
+const SEAMS: usize = 1024;
+const NO_SEAM: u64 = u64::MAX;
 
 impl Long {
     /// Forgets the last piece.
@@ -94,7 +108,7 @@ impl Long {
             let to = total.min(from.saturating_add(size));
             let to = merger.merge(view, bytes, &self.symbols, from, to);
             *left = left.saturating_sub(to - from);
-            if !merger.seam_holds(view, &self.symbols, self.kept.last(), from, to) {
+            if !merger.seam_holds(view, bytes, &self.symbols, self.kept.last(), from, to) {
                 if whole && size >= total {
                     self.kept.clear();
                 }
@@ -184,6 +198,7 @@ impl Merger {
     fn seam_holds(
         &mut self,
         view: &View<'_>,
+        bytes: Option<&[u8]>,
         all: &[u32],
         last: Option<&(u32, u32)>,
         from: usize,
@@ -192,6 +207,11 @@ impl Merger {
         let (Some(&last), Some(&first)) = (last, self.window.first()) else {
             return true;
         };
+        let pair = merge::pair(last.0, first.0);
+        let place = merge::hash(pair) as usize % SEAMS;
+        if self.seams.0.get(place) == Some(&pair) {
+            return true;
+        }
         let end = self.window.get(1).map_or(to, |(_, start)| *start as usize);
         let start = last.1 as usize;
         let Some(symbols) = all.get(start..end) else { return true };
@@ -206,12 +226,21 @@ impl Merger {
         if view.has(FLAG_MONOTONE) && self.runs.fill(symbols, FEW_RUNS) == symbols.len() {
             self.runs.merge(&view.merges, token);
         } else if symbols.len() <= WINDOW {
-            self.small.fill(&view.merges, symbols);
+            match bytes.and_then(|bytes| bytes.get(start..end)) {
+                Some(bytes) => {
+                    self.small.fill_bytes(&view.merges, bytes, |byte| view.byte_id(byte))
+                }
+                None => self.small.fill(&view.merges, symbols),
+            }
             self.small.merge(&view.merges, token);
         } else {
             self.heap.merge(&view.merges, symbols, token);
         }
-        count == 2 && tokens == [(last.0, 0), (first.0, from - start)]
+        let holds = count == 2 && tokens == [(last.0, 0), (first.0, from - start)];
+        if holds && let Some(seam) = self.seams.0.get_mut(place) {
+            *seam = pair;
+        }
+        holds
     }
 }
 

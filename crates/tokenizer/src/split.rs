@@ -6,7 +6,8 @@
 //! letters comes down to some 30 states × 20 classes, which stay in the first-level
 //! cache. Words are loops: a state that ASCII letters lead back to has their run measured
 //! eight bytes at a time without a branch (which a word's end would mispredict), and
-//! other states' loops go by a map of the bytes that stay.
+//! other states' loops go by a map of the bytes that stay. Plain ASCII words go by a
+//! shortcut that the compiler has shown to be the same (see `word`).
 //!
 //! The usual tail `|\s+(?!\S)|\s+` cannot be an automaton, but it means: a run of white
 //! space gives its last character back, unless the text ends there or it is the only
@@ -18,6 +19,7 @@
 
 use crate::charmap::{CharMap, char_start};
 use crate::normalize::SPACE;
+use crate::word::{MAP, Words};
 
 /// A transition holds the next state's number in its low bits…
 pub(crate) const STATE: u16 = 0x07FF;
@@ -28,9 +30,10 @@ const LOOP: u16 = 7;
 pub(crate) const MATCH: u16 = 0x4000;
 /// …or only its white-space tail does.
 pub(crate) const TAIL: u16 = 0x8000;
-/// Words at the head of a stage: log2 of a row's length, flags, states. Then the states'
-/// loops, 256 bytes each, then their rows of transitions.
-pub(crate) const STAGE_HEADER: usize = 12;
+/// Words at the head of a stage: log2 of a row's length, flags, states, letters of the
+/// shortcut. Then the shortcut's map, the states' loops, 256 bytes each, their rows of
+/// transitions by ASCII byte, and those by class.
+pub(crate) const STAGE_HEADER: usize = 16;
 /// A state's loop: a range of bytes after setting the bits of a mask, by number; 0 is
 /// none, beyond the list is any set of bytes, looked up.
 pub(crate) const LOOPS: [(u8, u8, u8); 3] = [(0x20, b'a', b'z'), (0, b'a', b'z'), (0, b'A', b'Z')];
@@ -61,44 +64,82 @@ fn stay(stays: &[u8; 256], byte: u8) -> bool {
 
 #[derive(Copy, Clone)]
 pub(crate) struct Splitter<'t> {
+    words: Words<'t>,
     classes: CharMap<'t>,
     loops: &'t [[u8; 256]],
+    ascii: &'t [[[u8; 2]; 128]],
     transitions: &'t [[u8; 2]],
     shift: u32,
     drop: bool,
 }
 
 impl<'t> Splitter<'t> {
-    pub(crate) const EMPTY: Splitter<'static> =
-        Splitter { classes: CharMap::EMPTY, loops: &[], transitions: &[], shift: 0, drop: false };
+    pub(crate) const EMPTY: Splitter<'static> = Splitter {
+        words: Words::NONE,
+        classes: CharMap::EMPTY,
+        loops: &[],
+        ascii: &[],
+        transitions: &[],
+        shift: 0,
+        drop: false,
+    };
 
+    /// A stage over its sections; from broken ones nothing matches.
     pub(crate) fn new(classes: &'t [u8], stage: &'t [u8]) -> Self {
-        let word = |at| crate::table::read_u32(stage, at).unwrap_or(0);
-        let rest = stage.get(STAGE_HEADER..).unwrap_or_default();
-        let states = word(8) as usize;
-        let (loops, transitions) =
-            rest.split_at_checked(states.saturating_mul(256)).unwrap_or_default();
-        Splitter {
+        Self::read(classes, stage).unwrap_or(Self::EMPTY)
+    }
+
+    fn read(classes: &'t [u8], stage: &'t [u8]) -> Option<Self> {
+        let word = |at| crate::table::read_u32(stage, at);
+        let states = word(8)? as usize;
+        let (map, rest) = stage.get(STAGE_HEADER..)?.split_first_chunk::<MAP>()?;
+        let (loops, rest) = rest.split_at_checked(states.checked_mul(256)?)?;
+        let (ascii, rest) = rest.split_at_checked(states.checked_mul(256)?)?;
+        Some(Splitter {
+            words: Words::new(word(12)?, map),
             classes: CharMap::new(classes),
             loops: loops.as_chunks().0,
-            transitions: transitions.as_chunks().0,
-            shift: word(0) & 15,
-            drop: word(4) & STAGE_DROP != 0,
+            ascii: ascii.as_chunks().0.as_chunks().0,
+            transitions: rest.as_chunks().0,
+            shift: word(0)? & 15,
+            drop: word(4)? & STAGE_DROP != 0,
+        })
+    }
+
+    /// Where the character at `at` leads from `state`, and its width.
+    #[inline(always)]
+    fn step(&self, text: &[u8], at: usize, state: usize) -> (u16, usize) {
+        let byte = text.get(at).copied().unwrap_or(0);
+        if byte.is_ascii() {
+            let row = self.ascii.get(state);
+            let step = row.and_then(|row| row.get(usize::from(byte)));
+            return (step.map_or(0, |step| u16::from_le_bytes(*step)), 1);
         }
+        let (class, width) = self.classes.class_at(text, at);
+        let place = (state << self.shift) + usize::from(class);
+        (self.transitions.get(place).map_or(0, |step| u16::from_le_bytes(*step)), width)
     }
 
     /// End of the match that starts at `start`, or `start` if there is none.
     #[inline(always)]
     fn match_at(&self, text: &[u8], start: usize, end: usize) -> usize {
+        let rest = text.get(start..).unwrap_or_default();
+        if let Some(word) = self.words.at_head(rest)
+            && start + word < end
+        {
+            return start + word;
+        }
+        self.run_from(text, start, end)
+    }
+
+    #[inline(always)]
+    fn run_from(&self, text: &[u8], start: usize, end: usize) -> usize {
         let mut state = usize::from(START);
         let mut at = start;
         let mut last = start;
         let mut tail = false;
         while at < end {
-            let (class, width) = self.classes.class_at(text, at);
-            let place = (state << self.shift) + usize::from(class);
-            let Some(step) = self.transitions.get(place) else { break };
-            let step = u16::from_le_bytes(*step);
+            let (step, width) = self.step(text, at, state);
             if step == 0 {
                 break;
             }

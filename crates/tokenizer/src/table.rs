@@ -20,10 +20,10 @@ use crate::vocab::Vocab;
 
 /// Name and version of the table format; a table is readable only by the code that
 /// knows this very string.
-pub const FORMAT: &str = "warmpath-table-1";
+pub const FORMAT: &str = "warmpath-table-2";
 
 pub(crate) const MAGIC: [u8; 8] = *b"WPTABLE\0";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Magic, version, section count, checksum.
 pub(crate) const HEADER: usize = 24;
 /// Where the checksummed part begins.
@@ -46,11 +46,12 @@ pub(crate) enum Section {
     Pool,
     /// Merges that fire, 8 bytes a slot.
     Merges,
-    /// Merge rank → merged id.
+    /// Merge rank → merged id; empty where the rank is that id.
     Merged,
     /// Bits of pairs that may merge.
     Filter,
-    /// Ranks of merges of two bytes, 2 bytes each, by both; empty for models on characters.
+    /// Of two bytes in a row, 8 bytes each, by both: see `merge`; empty for models on
+    /// characters.
     Pairs,
     /// Added tokens found in the text as it came.
     AddedRaw,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::file::{AddedToken, File, Vocab};
 use super::pipeline::Pipeline;
 use super::{CompileError, unsupported};
-use crate::added::{LSTRIP, NO_BYTE, RSTRIP, SINGLE_WORD};
+use crate::added::{LSTRIP, MANY, RSTRIP, SINGLE_WORD};
 
 #[derive(Default)]
 pub(super) struct Tries {
@@ -84,10 +84,16 @@ fn trie(tokens: &[(String, u32, u32)]) -> Result<Vec<u8>, CompileError> {
         nodes[at].token = i as u32 + 1;
     }
     let firsts: Vec<u8> = nodes[0].edges.keys().copied().collect();
-    let only = if let [first] = firsts[..] { u32::from(first) } else { NO_BYTE };
+    let mut searched = [MANY, 0, 0, 0];
+    if firsts.len() < usize::from(MANY) {
+        searched[0] = firsts.len() as u8;
+        searched[1..=firsts.len()].copy_from_slice(&firsts);
+    }
     let edges: usize = nodes.iter().map(|node| node.edges.len()).sum();
     let mut out = Vec::new();
-    for word in [nodes.len() as u32, edges as u32, tokens.len() as u32, only] {
+    for word in
+        [nodes.len() as u32, edges as u32, tokens.len() as u32, u32::from_le_bytes(searched)]
+    {
         out.extend(word.to_le_bytes());
     }
     for byte in 0..=255u8 {

@@ -305,35 +305,44 @@ impl Classes {
         }
         let shift = classes.next_power_of_two().trailing_zeros();
         let flags = if drop { STAGE_DROP } else { 0 };
+        let (letters, map) = self.words();
         let mut transitions = Vec::new();
-        for word in [shift, flags, states as u32] {
+        for word in [shift, flags, states as u32, letters] {
             transitions.extend(word.to_le_bytes());
         }
+        transitions.extend(map);
         let stays: Vec<[u8; 256]> = (0..states).map(|state| self.stays(state)).collect();
         transitions.extend(stays.as_flattened());
+        let step = |to: usize| {
+            let accepts = match self.accepts[to] {
+                0 => 0,
+                1 => MATCH,
+                _ => TAIL,
+            };
+            (to as u16 | loop_kind(&stays[to]) << LOOP_SHIFT | accepts).to_le_bytes()
+        };
+        for state in 0..states {
+            transitions.extend((0..128).flat_map(|byte| step(self.next(state, byte))));
+        }
         for state in 0..states {
             for class in 0..1usize << shift {
                 let to = self.columns.get(class).map_or(0, |column| column[state]) as usize;
-                let accepts = match self.accepts[to] {
-                    0 => 0,
-                    1 => MATCH,
-                    _ => TAIL,
-                };
-                let step = to as u16 | loop_kind(&stays[to]) << LOOP_SHIFT | accepts;
-                transitions.extend(step.to_le_bytes());
+                transitions.extend(step(to));
             }
         }
         Ok(Stage { classes: pages::write(|code| self.of[code as usize] as u8), transitions })
     }
-}
 
-impl Classes {
+    /// Where an ASCII byte leads.
+    pub(super) fn next(&self, state: usize, byte: u8) -> usize {
+        self.columns[usize::from(self.of[usize::from(byte)])][state] as usize
+    }
+
     /// The ASCII bytes that lead from a state to itself.
     fn stays(&self, state: usize) -> [u8; 256] {
         let mut stays = [0; 256];
         for (byte, stay) in stays.iter_mut().enumerate().take(128) {
-            let column = &self.columns[usize::from(self.of[byte])];
-            *stay = u8::from(state != 0 && column[state] as usize == state);
+            *stay = u8::from(state != 0 && self.next(state, byte as u8) == state);
         }
         stays
     }

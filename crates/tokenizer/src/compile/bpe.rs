@@ -75,21 +75,31 @@ pub(super) fn build(model: &Model, pipeline: &Pipeline) -> Result<Bpe, CompileEr
     // Frequent tokens first: they get the first slots.
     tokens.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| a.text.cmp(&b.text)));
     let cut = chars && !tokens.iter().any(crosses_space);
-    let fired = fired(&tokens);
+    if tokens.windows(2).any(|pair| pair[0].id == pair[1].id) {
+        return Err(unsupported("two tokens of one id"));
+    }
+    let mut fired = fired(&tokens);
+    let monotone = is_monotone(&fired);
+    let ordered = fired.is_sorted_by_key(|merge| merge.id);
+    if ordered {
+        fired.iter_mut().for_each(|merge| merge.rank = merge.id);
+    }
     let (short, long, pool) = write_vocab(&tokens);
     let cut_runs = cut && !pipeline.has(FLAG_CUT_EACH);
     Ok(Bpe {
-        flags: if cut_runs { FLAG_CUT_RUNS } else { 0 }
-            | if is_monotone(&fired) { FLAG_MONOTONE } else { 0 },
+        flags: if cut_runs { FLAG_CUT_RUNS } else { 0 } | if monotone { FLAG_MONOTONE } else { 0 },
         longest: tokens.iter().map(|token| token.text.len()).max().unwrap_or(0) as u32,
         bytes: bytes.iter().flat_map(|id| id.to_le_bytes()).collect(),
         short,
         long,
         pool,
         merges: write_merges(&fired),
-        merged: fired.iter().flat_map(|merge| merge.id.to_le_bytes()).collect(),
+        merged: match ordered {
+            true => Vec::new(),
+            false => fired.iter().flat_map(|merge| merge.id.to_le_bytes()).collect(),
+        },
         filter: write_filter(&fired),
-        pairs: if chars { Vec::new() } else { write_pairs(&fired, &bytes) },
+        pairs: if chars { Vec::new() } else { write_pairs(&fired, &tokens, &bytes, monotone) },
     })
 }
 
@@ -251,40 +261,42 @@ fn place<const N: usize>(entries: &[(u64, [u8; N])], slack: usize, empty: [u8; N
     table.into_iter().flat_map(|slot| slot.unwrap_or(empty)).collect()
 }
 
-/// A merge that fires; its place in the list is its rank.
+/// A merge that fires. Ranks are those among them, or ids in the same order.
 struct Fired {
     left: u32,
     right: u32,
     id: u32,
+    rank: u32,
 }
 
 fn fired(tokens: &[Token]) -> Vec<Fired> {
-    let mut ranked: Vec<(u32, Fired)> = tokens
+    let mut ranked: Vec<Fired> = tokens
         .iter()
         .filter_map(|token| {
             let (rank, left, right) = token.made_by?;
-            Some((rank, Fired { left, right, id: token.id }))
+            Some(Fired { left, right, id: token.id, rank })
         })
         .collect();
-    ranked.sort_unstable_by_key(|(rank, _)| *rank);
-    ranked.into_iter().map(|(_, fired)| fired).collect()
+    ranked.sort_unstable_by_key(|merge| merge.rank);
+    for (rank, merge) in ranked.iter_mut().enumerate() {
+        merge.rank = rank as u32;
+    }
+    ranked
 }
 
 fn is_monotone(fired: &[Fired]) -> bool {
-    let ranks: HashMap<u32, usize> =
-        fired.iter().enumerate().map(|(rank, merge)| (merge.id, rank)).collect();
-    fired.iter().enumerate().all(|(rank, merge)| {
-        [merge.left, merge.right].iter().all(|side| ranks.get(side).is_none_or(|r| *r < rank))
+    let ranks: HashMap<u32, u32> = fired.iter().map(|merge| (merge.id, merge.rank)).collect();
+    fired.iter().all(|merge| {
+        [merge.left, merge.right].iter().all(|side| ranks.get(side).is_none_or(|r| *r < merge.rank))
     })
 }
 
 fn write_merges(fired: &[Fired]) -> Vec<u8> {
     let entries: Vec<(u64, [u8; 8])> = fired
         .iter()
-        .enumerate()
-        .map(|(rank, Fired { left, right, .. })| {
+        .map(|Fired { left, right, rank, .. }| {
             let hash = merge::hash(merge::pair(*left, *right));
-            (hash, merge::slot(*left, *right, rank as u32).to_le_bytes())
+            (hash, merge::slot(*left, *right, *rank).to_le_bytes())
         })
         .collect();
     place(&entries, MERGE_SLACK, merge::EMPTY_SLOT.to_le_bytes())
@@ -300,15 +312,30 @@ fn write_filter(fired: &[Fired]) -> Vec<u8> {
     filter
 }
 
-fn write_pairs(fired: &[Fired], bytes: &[u32]) -> Vec<u8> {
-    let mut ranks = vec![NO_PAIR; 0x1_0000];
+/// See `merge`: rank, and least ranks of what could take a byte away, by both bytes.
+fn write_pairs(fired: &[Fired], tokens: &[Token], bytes: &[u32], monotone: bool) -> Vec<u8> {
+    let clip = |rank: u32| u16::try_from(rank).map_or(FAR_PAIR, |rank| rank.min(FAR_PAIR));
     let of: HashMap<u32, usize> = bytes.iter().enumerate().map(|(b, id)| (*id, b)).collect();
-    for (rank, merge) in fired.iter().enumerate() {
-        if let (Some(left), Some(right)) = (of.get(&merge.left), of.get(&merge.right)) {
-            ranks[left << 8 | right] = u16::try_from(rank).map_or(FAR_PAIR, |r| r.min(FAR_PAIR));
+    let texts: HashMap<u32, &[u8]> =
+        tokens.iter().map(|token| (token.id, token.text.as_slice())).collect();
+    let least = if monotone { NO_PAIR } else { 0 };
+    let mut entries = vec![[NO_PAIR, least, least, 0]; 0x1_0000];
+    for merge in fired {
+        let rank = clip(merge.rank);
+        let (left, right) = (of.get(&merge.left), of.get(&merge.right));
+        if let (Some(left), Some(right)) = (left, right) {
+            entries[left << 8 | right][0] = rank;
+        }
+        if let (Some(last), Some(right)) = (texts.get(&merge.left).and_then(|t| t.last()), right) {
+            let before = &mut entries[usize::from(*last) << 8 | right][1];
+            *before = rank.min(*before);
+        }
+        if let (Some(left), Some(first)) = (left, texts.get(&merge.right).and_then(|t| t.first())) {
+            let behind = &mut entries[left << 8 | usize::from(*first)][2];
+            *behind = rank.min(*behind);
         }
     }
-    ranks.iter().flat_map(|rank| rank.to_le_bytes()).collect()
+    entries.into_iter().flatten().flat_map(u16::to_le_bytes).collect()
 }
 
 fn write_vocab(tokens: &[Token]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
