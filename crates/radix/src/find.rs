@@ -52,11 +52,10 @@ impl Tree {
     ) {
         matches.found.clear();
         let (mut id, mut depth) = (ROOT, 0_usize);
-        while let Some(child) = local.get(depth).and_then(|&next| self.node(id).children.get(next))
-        {
+        while let Some(child) = local.get(depth).and_then(|&next| self.node(id).child(next)) {
             id = child.node;
             let node = self.node(id);
-            let run = self.runs().run(self.run_of(child));
+            let run = self.runs().run(child.run);
             let same = run.leading(node.start, node.len, &local[depth..]);
             node.touch(self.now());
             let above = depth as u32;

@@ -19,9 +19,14 @@ pub(crate) struct Node {
     pub(crate) parent: NodeId,
     /// When a query last came by, or a store: never before those below it.
     pub(crate) stamp: AtomicU32,
+    /// The run of the only child, if there is one: asked of memory with the child.
+    pub(crate) only_run: RunId,
     pub(crate) children: Children,
     pub(crate) covers: Covers,
 }
+
+// A query waits for each node that it visits: more than a line would be two waits.
+const _: () = assert!(size_of::<Node>() <= 64);
 
 impl Default for Node {
     fn default() -> Self {
@@ -31,6 +36,7 @@ impl Default for Node {
             len: 0,
             parent: 0,
             stamp: AtomicU32::new(0),
+            only_run: NO_RUN,
             children: Children::None,
             covers: Covers::default(),
         }
@@ -38,6 +44,30 @@ impl Default for Node {
 }
 
 impl Node {
+    /// The node below that begins with `local`.
+    pub(crate) fn child(&self, local: u64) -> Option<Child> {
+        match &self.children {
+            Children::One(key, node) => {
+                (*key == local).then_some(Child { node: *node, run: self.only_run })
+            }
+            Children::Many(map) => map.get(&local).copied(),
+            Children::None => None,
+        }
+    }
+
+    /// The nodes below, by their first local hash.
+    pub(crate) fn children(&self) -> impl Iterator<Item = (u64, Child)> {
+        let one = match &self.children {
+            Children::One(key, node) => Some((*key, Child { node: *node, run: self.only_run })),
+            Children::None | Children::Many(_) => None,
+        };
+        let many = match &self.children {
+            Children::Many(map) => Some(map.iter().map(|(&key, &child)| (key, child))),
+            Children::None | Children::One(..) => None,
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
     pub(crate) fn end(&self) -> u32 {
         self.start + self.len
     }
@@ -220,15 +250,6 @@ pub(crate) enum Children {
 }
 
 impl Children {
-    /// The run is not known of an only child.
-    pub(crate) fn get(&self, local: u64) -> Option<Child> {
-        match self {
-            Self::None => None,
-            Self::One(key, node) => (*key == local).then_some(Child { node: *node, run: NO_RUN }),
-            Self::Many(map) => map.get(&local).copied(),
-        }
-    }
-
     pub(crate) fn heap(&self) -> usize {
         match self {
             Self::None | Self::One(..) => 0,
@@ -265,7 +286,8 @@ impl Children {
         }
     }
 
-    pub(crate) fn remove(&mut self, local: u64) {
+    /// Forgets a node; the run of the only one that is left then, if it was one of many.
+    pub(crate) fn remove(&mut self, local: u64) -> Option<RunId> {
         match self {
             Self::None => {}
             Self::One(key, _) => {
@@ -276,25 +298,15 @@ impl Children {
             Self::Many(map) => {
                 map.remove(&local);
                 if map.len() == 1
-                    && let Some((&key, child)) = map.iter().next()
+                    && let Some((&key, &child)) = map.iter().next()
                 {
                     *self = Self::One(key, child.node);
+                    return Some(child.run);
                 } else if map.len() * 4 < map.capacity() {
                     map.shrink_to(map.len() * 2);
                 }
             }
         }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Child)> {
-        let one = match self {
-            Self::One(key, node) => Some((*key, Child { node: *node, run: NO_RUN })),
-            Self::None | Self::Many(_) => None,
-        };
-        let many = match self {
-            Self::Many(map) => Some(map.iter().map(|(&key, &child)| (key, child))),
-            Self::None | Self::One(..) => None,
-        };
-        one.into_iter().chain(many.into_iter().flatten())
+        None
     }
 }

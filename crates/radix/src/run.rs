@@ -130,11 +130,7 @@ impl Run {
         }
         let (wholes, _) = query[before..].as_chunks();
         let segments = &self.segments[(start + before) / chunk..];
-        let same = wholes
-            .iter()
-            .zip(segments)
-            .take_while(|(whole, segment)| digest(whole) == segment.digest)
-            .count();
+        let same = whole_chunks(wholes, segments);
         let done = before + same * chunk;
         done + common(&self.locals[start + done..start + len], &query[done..])
     }
@@ -152,6 +148,36 @@ impl Run {
             + self.segments.capacity() * size_of::<Segment>()
             + self.cuts.capacity() * size_of::<(u32, NodeId)>()
     }
+}
+
+/// How many leading chunks of a query are those of a run.
+///
+/// Long queries are read at several pages at once: memory fetches ahead within a page
+/// but not beyond it.
+fn whole_chunks(wholes: &[[u64; CHUNK as usize]], segments: &[Segment]) -> usize {
+    const PAGE: usize = 4096 / (CHUNK as usize * size_of::<u64>());
+    let differs = |chunk: usize| digest(&wholes[chunk]) != segments[chunk].digest;
+    let mut done = 0;
+    for pages in [4, 2] {
+        while wholes.len() - done >= pages * PAGE {
+            let mut first = pages * PAGE;
+            for at in 0..PAGE {
+                for chunk in (0..pages).map(|page| page * PAGE + at) {
+                    if differs(done + chunk) {
+                        first = first.min(chunk);
+                    }
+                }
+                if first <= at {
+                    break;
+                }
+            }
+            done += first;
+            if first < pages * PAGE {
+                return done;
+            }
+        }
+    }
+    done + (done..wholes.len()).take_while(|&chunk| !differs(chunk)).count()
 }
 
 /// How many leading elements two slices share.

@@ -6,15 +6,17 @@ its own. Holders tell of the prefixes that they share each for itself: a section
 stands alone, a damaged one costs no other's reading, and restoring is nothing but
 storing. All numbers are little-endian.
 
-    "WPRX", version u32 = 1
-    section: 1 u8, worker u32, rank u32, tier u8, bytes u64, paths…, XXH3-64 of the
-             section so far u64
-    path:    the number of the block above it in this section, from 1, 0 at the start
-             of a prompt u32; seed u64; blocks u32; blocks…
-    block:   local hash u64; names u8, 0 where the holder has it not; names…
-    name:    engine hash u64, copies u32; the highest bit of the copies says that a
-             seed u64 of its own follows
-    end:     0 u8, sections u32, XXH3-64 of the sections' checksums u64
+```text
+"WPRX", version u32 = 1
+section: 1 u8, worker u32, rank u32, tier u8, bytes u64, paths…, XXH3-64 of the
+         section so far u64
+path:    the number of the block above it in this section, from 1, 0 at the start
+         of a prompt u32; seed u64; blocks u32; blocks…
+block:   local hash u64; names u8, 0 where the holder has it not; names…
+name:    engine hash u64, copies u32; the highest bit of the copies says that a
+         seed u64 of its own follows
+end:     0 u8, sections u32, XXH3-64 of the sections' checksums u64
+```
 
 Reading believes nothing: memory is taken as bytes arrive, a section is applied only
 after its checksum and all its numbers were found right.

@@ -8,7 +8,7 @@ use hashbrown::HashSet;
 
 use crate::cover::Cover;
 use crate::node::{Child, Children, Covers, Node};
-use crate::run::{CHUNK, NO_RUN, Place, RunId, Runs};
+use crate::run::{CHUNK, NO_RUN, Place, Runs};
 use crate::seat::{Numbers, PREDICTED, Seat};
 use crate::slab::Slab;
 use crate::{Block, Tier};
@@ -115,7 +115,7 @@ impl Tree {
         while let Some(first) = blocks.first() {
             let node = self.node(id);
             if at == node.len {
-                (id, at) = match node.children.get(first.local) {
+                (id, at) = match node.child(first.local) {
                     Some(child) => (child.node, 0),
                     None => self.grow(id, seed, blocks),
                 };
@@ -252,8 +252,7 @@ impl Tree {
         let has = |id: NodeId| self.node(id).covers.find(seat).is_some();
         while let Some((_, below)) = self
             .node(id)
-            .children
-            .iter()
+            .children()
             .map(|(_, child)| child.node)
             .filter(|&child| has(child))
             .map(|child| (self.behind(self.node(child).stamp()), child))
@@ -301,15 +300,18 @@ impl Tree {
 
     /// Puts a node below another, or in the place of one that was there.
     fn adopt(&mut self, id: NodeId, local: u64, child: Child) {
-        let only = self.node(id).children.only().map_or(NO_RUN, |only| self.node(only).run);
+        let only = self.node(id).only_run;
         self.with_children(id, |children| children.insert(local, child, only));
+        // Of many it is not looked at.
+        self.node_mut(id).only_run = child.run;
     }
 
-    fn with_children(&mut self, id: NodeId, how: impl FnOnce(&mut Children)) {
+    fn with_children<T>(&mut self, id: NodeId, how: impl FnOnce(&mut Children) -> T) -> T {
         let node = self.nodes.get_mut(id);
         let before = node.children.heap();
-        how(&mut node.children);
+        let done = how(&mut node.children);
         self.bytes = self.bytes + node.children.heap() - before;
+        done
     }
 
     /// Cuts a node in two before the block at `at`; the upper one. The lower keeps
@@ -327,8 +329,18 @@ impl Tree {
         node.start += at;
         node.len -= at;
         let children = Children::One(next, id);
+        let only_run = run;
         let after = node.heap();
-        let head = Node { run, start, len: at, parent, children, covers: heads, ..Node::default() };
+        let head = Node {
+            run,
+            start,
+            len: at,
+            parent,
+            children,
+            covers: heads,
+            only_run,
+            ..Node::default()
+        };
         head.touch(stamp);
         self.bytes = self.bytes + after + head.heap() - before;
         self.predicted += head.predicted() + node.predicted();
@@ -364,7 +376,9 @@ impl Tree {
             self.runs.heal(run, start);
             self.runs.truncate(run, start);
             self.nodes.remove(id);
-            self.with_children(parent, |children| children.remove(first));
+            if let Some(run) = self.with_children(parent, |children| children.remove(first)) {
+                self.node_mut(parent).only_run = run;
+            }
             id = parent;
         }
         if self.nodes.used() == 1 {
@@ -416,12 +430,12 @@ impl Tree {
             {
                 return Err(format!("nodes {id} and {child} are not merged"));
             }
-            for (first, Child { node: child, run }) in above.children.iter() {
+            for (first, Child { node: child, run }) in above.children() {
                 let node = self.node(child);
                 if node.parent != id || self.locals(node).first() != Some(&first) {
                     return Err(format!("node {child} does not know its parent {id}"));
                 }
-                if run != NO_RUN && run != node.run {
+                if run != node.run {
                     return Err(format!("node {id} has another run for its child {child}"));
                 }
                 if !self.runs.knows(node.run, node.start, child) {
@@ -459,10 +473,5 @@ impl Tree {
     /// Ticks since a stamp.
     fn behind(&self, stamp: u32) -> u32 {
         self.now().wrapping_sub(stamp)
-    }
-
-    /// The run of a child as its parent knows it, or as the child does.
-    pub(crate) fn run_of(&self, child: Child) -> RunId {
-        if child.run == NO_RUN { self.node(child.node).run } else { child.run }
     }
 }
