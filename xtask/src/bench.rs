@@ -29,6 +29,9 @@ enum What {
     /// The prefix index beside dynamo-kv-router's three
     #[command(disable_help_flag = true)]
     Radix(Passed),
+    /// Tokenizing, and prompts as a whole, beside other tokenizers
+    #[command(disable_help_flag = true)]
+    Prompt(Passed),
 }
 
 /// What the benchmark itself reads; `--help` lists it.
@@ -43,6 +46,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         What::Gateway(arguments) => gateway::run(arguments).await,
         What::Routing(passed) => package("routing", &passed.rest),
         What::Radix(passed) => package("radix", &passed.rest),
+        What::Prompt(passed) => package("prompt", &passed.rest),
     }
 }
 

@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod dist;
 mod e2e;
+mod fuzz;
 mod output;
 mod test;
 
@@ -34,6 +35,8 @@ enum Command {
     E2e(e2e::Arguments),
     /// Measure what things cost
     Bench(bench::Arguments),
+    /// Look for inputs that break what must hold for any
+    Fuzz(fuzz::Arguments),
     /// Build what is released into dist/
     Dist(dist::Arguments),
 }
@@ -45,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::E2e(arguments) => e2e::run(arguments).await,
         Command::Bench(arguments) => bench::run(&arguments).await,
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Dist(arguments) => dist::run(&arguments).await,
     };
     match outcome {

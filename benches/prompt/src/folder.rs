@@ -1,0 +1,122 @@
+//! The folder that the measuring processes read.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use warmpath_prompt::{ChatTemplate, ModelFolder, ModelSpec};
+
+use crate::texts::{self, Random};
+
+/// Where the repository is, which has texts and a template.
+pub(crate) fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// What making it found out.
+pub(crate) struct Made {
+    pub(crate) compile_ms: f64,
+    pub(crate) table_mb: Option<f64>,
+    /// Why there is no table.
+    pub(crate) refused: Option<String>,
+}
+
+/// Writes tokenizer, table, texts and bodies to `folder`.
+pub(crate) fn make(folder: &Path, tokenizer: &Path) -> Result<Made> {
+    let json = tokenizer.join("tokenizer.json");
+    let json = std::fs::read(&json).with_context(|| format!("can not read {}", json.display()))?;
+    std::fs::write(folder.join("tokenizer.json"), &json)?;
+    let start = std::time::Instant::now();
+    let table = warmpath_tokenizer::compile(&json);
+    let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    let (table_mb, refused) = match table {
+        Ok(table) => {
+            let table = table.as_bytes();
+            std::fs::write(folder.join("table"), table)?;
+            (Some(table.len() as f64 / 1e6), None)
+        }
+        Err(error) => (None, Some(error.to_string())),
+    };
+
+    let kinds = texts::kinds(&repository());
+    let of = |name| kinds.iter().find(|(kind, _)| *kind == name).map_or("", |(_, text)| text);
+    write(&folder.join("texts"), &kinds)?;
+    write(&folder.join("hard"), &texts::hard(of("prose")))?;
+
+    std::fs::write(folder.join("spec.json"), serde_json::to_vec(&spec(tokenizer)?)?)?;
+    let (chat, bodies) = (of("chat"), folder.join("bodies"));
+    std::fs::create_dir_all(&bodies)?;
+    let mut source = Source { text: chat, random: Random::new(13) };
+    let warm_up = source.messages(16 << 10);
+    let mut turns = source.messages(64 << 10);
+    let first = body(&turns);
+    turns.push(json!({"role": "assistant", "content": source.piece(700)}));
+    turns.push(json!({"role": "user", "content": source.piece(300)}));
+    // 128k tokens of such text are some 450 KB.
+    let long = source.messages(450 << 10);
+    let all = [
+        ("warm-up", body(&warm_up)),
+        ("first", first),
+        ("second", body(&turns)),
+        ("long", body(&long)),
+    ];
+    for (name, body) in all {
+        std::fs::write(bodies.join(name).with_extension("json"), body)?;
+    }
+    Ok(Made { compile_ms, table_mb, refused })
+}
+
+/// The folder's own templates, or those of the model in the repository.
+fn spec(tokenizer: &Path) -> Result<ModelSpec> {
+    let mut spec = ModelFolder::load(tokenizer).map(|folder| folder.spec).unwrap_or_default();
+    if spec.templates.is_empty() {
+        let tiny = ModelFolder::load(&repository().join("tests/models/tiny"))?;
+        let default: Option<ChatTemplate> = tiny.spec.templates.get("default").cloned();
+        spec.templates.extend(default.map(|template| ("default".to_owned(), template)));
+        spec.special_tokens.extend(tiny.spec.special_tokens);
+    }
+    Ok(spec)
+}
+
+fn write(folder: &Path, texts: &[(&str, String)]) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for (name, text) in texts {
+        std::fs::write(folder.join(name).with_extension("txt"), text)?;
+    }
+    Ok(())
+}
+
+fn body(messages: &[Value]) -> String {
+    json!({"model": "bench", "stream": true, "messages": messages}).to_string()
+}
+
+/// Text that no two messages share.
+struct Source<'a> {
+    text: &'a str,
+    random: Random,
+}
+
+impl<'a> Source<'a> {
+    fn piece(&mut self, bytes: usize) -> &'a str {
+        let mut at = bytes.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at += 1;
+        }
+        let (piece, rest) = self.text.split_at(at);
+        self.text = rest;
+        piece
+    }
+
+    fn messages(&mut self, bytes: usize) -> Vec<Value> {
+        let mut messages = vec![json!({"role": "system", "content": self.piece(1_500)})];
+        let mut left = bytes.saturating_sub(1_500);
+        while left > 0 {
+            let length = (200 + self.random.below(4_000)).min(left);
+            let role = if messages.len() % 2 == 1 { "user" } else { "assistant" };
+            messages.push(json!({"role": role, "content": self.piece(length)}));
+            left -= length;
+        }
+        messages
+    }
+}
