@@ -53,7 +53,10 @@ impl Engine for Ours {
     }
 
     fn answer(found: &Matches) -> Vec<(u32, u32)> {
-        found.iter().map(|found| (found.holder.worker.0, found.blocks)).collect()
+        let mut answer: Vec<_> =
+            found.iter().map(|found| (found.holder.worker.0, found.blocks)).collect();
+        answer.sort_unstable();
+        answer
     }
 
     fn apply(&self, events: Vec<Event>) {
@@ -61,7 +64,7 @@ impl Engine for Ours {
             if !event.stored.is_empty() {
                 self.0
                     .store(event.holder, Tier::Device, event.parent, 0, &event.stored)
-                    .expect("the parent is held");
+                    .expect("there is no ceiling");
             }
             if !event.removed.is_empty() {
                 self.0.remove(event.holder, Tier::Device, &event.removed);
@@ -83,7 +86,7 @@ impl Engine for Ours {
                 self.0.remove(event.holder, Tier::Device, names);
                 self.0
                     .store(event.holder, Tier::Device, event.parent, 0, &event.stored)
-                    .expect("the parent is held");
+                    .expect("there is no ceiling");
                 blocks += 2 * names.len();
             }
         }

@@ -1,51 +1,65 @@
-//! Any events, however wrong, leave the index adding up.
+//! Any events, however wrong, leave the index adding up and below its ceiling.
 //!
-//! Input: one operation after the other, each a few bytes. Few workers, few contents
-//! and few names, so that they meet.
+//! Input: whether there is a ceiling; then one operation after the other, each a few
+//! bytes. Few workers, few contents and few names, so that they meet.
 
-use warmpath_radix::{Block, EngineHash, Holder, Index, WorkerId};
+use warmpath_radix::{Block, EngineHash, Holder, Index, Tier, WorkerId};
 
 use crate::bytes::Bytes;
 
 /// Auditing costs as much as there is in the index.
 const MOST_OPERATIONS: usize = 200;
 const LONGEST: usize = 40;
+/// Room for some hundreds of blocks.
+const CEILING: usize = 48 << 10;
 
 pub(crate) fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let index = Index::new();
-    for _ in 0..MOST_OPERATIONS {
+    let ceiling = bytes.byte() % 2 == 1;
+    let index = if ceiling { Index::with_ceiling(CEILING) } else { Index::new() };
+    for now in 0..MOST_OPERATIONS {
         if bytes.is_empty() {
             break;
         }
-        operate(&index, &mut bytes);
+        operate(&index, &mut bytes, now as u64);
         index.audit().expect("the index adds up");
+        if ceiling {
+            let taken = index.stats().bytes;
+            assert!(taken <= CEILING, "{taken} bytes");
+        }
     }
     let locals: Vec<u64> = (0..LONGEST as u64).collect();
     for found in index.find_matches(&locals) {
-        assert!(found.blocks >= 1 && found.blocks as usize <= locals.len(), "{found:?}");
-        assert!(found.blocks as usize <= index.blocks(found.holder), "{found:?}");
+        assert!(found.blocks <= found.host && found.host <= found.disk, "{found:?}");
+        assert!(
+            found.blocks <= found.predicted && found.disk.max(found.predicted) >= 1,
+            "{found:?}"
+        );
+        assert!(found.disk as usize <= locals.len(), "{found:?}");
+        assert!(found.blocks as usize <= index.blocks(found.holder, Tier::Device), "{found:?}");
     }
+    index.expire(u64::MAX);
     for worker in 0..3 {
         index.remove_worker(WorkerId(worker));
     }
     index.audit().expect("the index adds up");
-    assert_eq!(index.stats().holder_blocks, 0, "nothing is left behind");
+    let stats = index.stats();
+    assert_eq!((stats.holder_blocks, stats.nodes, stats.aside), (0, 0, 0), "{stats:?}");
 }
 
-fn operate(index: &Index, bytes: &mut Bytes<'_>) {
+fn operate(index: &Index, bytes: &mut Bytes<'_>, now: u64) {
     let operation = bytes.byte();
     let holder = Holder {
         worker: WorkerId(u32::from(operation >> 4) % 3),
         rank: u32::from(operation >> 6) % 2,
     };
-    match operation % 8 {
-        0..=3 => {
+    match operation % 16 {
+        0..=5 => {
             let parent = bytes.byte();
             let parent = (parent != 0).then(|| engine(parent));
             // Chains that agree for long and part late are what trees are made of.
             let (first, length) = (bytes.byte(), 1 + bytes.below(LONGEST));
-            let renamed = bytes.byte();
+            let (renamed, tier) = (bytes.byte(), tier(bytes));
             let blocks: Vec<Block> = (0..length)
                 .map(|at| {
                     let content = first.wrapping_add(at as u8) % 64;
@@ -53,27 +67,47 @@ fn operate(index: &Index, bytes: &mut Bytes<'_>) {
                     Block { local: u64::from(content), engine: engine(name) }
                 })
                 .collect();
-            // An unknown parent is an answer as well.
-            let _ = index.store(holder, parent, u64::from(renamed >> 6), &blocks);
+            // What it refuses changes nothing, which the audit sees.
+            let _ = index.store(holder, tier, parent, u64::from(renamed >> 6), &blocks);
         }
-        4 | 5 => {
-            let count = bytes.below(16);
-            let names: Vec<_> = bytes.take(count).iter().copied().map(engine).collect();
-            index.remove_many(holder, &names);
+        6..=8 => {
+            index.remove(holder, tier(bytes), &engines(bytes));
         }
-        6 => drop(
-            index.find_matches(&bytes.take(8).iter().map(|&b| u64::from(b)).collect::<Vec<_>>()),
-        ),
-        _ if operation & 8 != 0 => drop(index.remove_worker(holder.worker)),
-        _ => drop(index.clear(holder)),
+        9 => {
+            index.hold(holder, tier(bytes), &engines(bytes));
+        }
+        10 | 11 => {
+            let expires = now + bytes.below(8) as u64;
+            index.predict(holder, &locals(bytes), expires);
+        }
+        12 => index.expire(now),
+        13 => {
+            index.find_matches(&locals(bytes));
+        }
+        14 => {
+            index.remove_worker(holder.worker);
+        }
+        _ => {
+            index.clear(holder);
+        }
     }
 }
 
-/// Some names are numbers and some digests.
+fn tier(bytes: &mut Bytes<'_>) -> Tier {
+    // The device is where most happens.
+    Tier::ALL[bytes.below(8).saturating_sub(5)]
+}
+
+fn locals(bytes: &mut Bytes<'_>) -> Vec<u64> {
+    let (first, length) = (bytes.byte(), bytes.below(LONGEST));
+    (0..length).map(|at| u64::from(first.wrapping_add(at as u8) % 64)).collect()
+}
+
+fn engines(bytes: &mut Bytes<'_>) -> Vec<EngineHash> {
+    let count = bytes.below(16);
+    bytes.take(count).iter().copied().map(engine).collect()
+}
+
 fn engine(name: u8) -> EngineHash {
-    if name.is_multiple_of(5) {
-        EngineHash::Bytes([name; 32])
-    } else {
-        EngineHash::Int(u64::from(name))
-    }
+    EngineHash(u64::from(name))
 }
