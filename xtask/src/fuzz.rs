@@ -10,7 +10,7 @@ use warmpath_testbed::build;
 use crate::output;
 
 /// The bins of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 6] = ["body", "template", "table", "index", "events", "protocol"];
+const TARGETS: [&str; 7] = ["body", "template", "table", "index", "snapshot", "events", "protocol"];
 
 /// What one input may take. A body that costs a second would be a finding; a busy
 /// machine with overflow checks on is not.

@@ -9,7 +9,7 @@ use crate::bytes::Bytes;
 
 /// Auditing costs as much as there is in the index.
 const MOST_OPERATIONS: usize = 200;
-const LONGEST: usize = 40;
+pub(crate) const LONGEST: usize = 40;
 /// Room for some hundreds of blocks.
 const CEILING: usize = 48 << 10;
 
@@ -47,12 +47,9 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!((stats.holder_blocks, stats.nodes, stats.aside), (0, 0, 0), "{stats:?}");
 }
 
-fn operate(index: &Index, bytes: &mut Bytes<'_>, now: u64) {
+pub(crate) fn operate(index: &Index, bytes: &mut Bytes<'_>, now: u64) {
     let operation = bytes.byte();
-    let holder = Holder {
-        worker: WorkerId(u32::from(operation >> 4) % 3),
-        rank: u32::from(operation >> 6) % 2,
-    };
+    let holder = holder_of(operation >> 4);
     match operation % 16 {
         0..=5 => {
             let parent = bytes.byte();
@@ -91,6 +88,11 @@ fn operate(index: &Index, bytes: &mut Bytes<'_>, now: u64) {
             index.clear(holder);
         }
     }
+}
+
+/// Which holder the upper half of an operation names.
+pub(crate) fn holder_of(number: u8) -> Holder {
+    Holder { worker: WorkerId(u32::from(number) % 3), rank: u32::from(number >> 2) % 2 }
 }
 
 fn tier(bytes: &mut Bytes<'_>) -> Tier {

@@ -16,6 +16,7 @@ mod bytes;
 mod events;
 mod index;
 mod protocol;
+mod snapshot;
 mod table;
 mod template;
 
@@ -29,11 +30,12 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 6] = [
+pub const CHECKS: [Check; 7] = [
     Check { name: "body", run: body::check },
     Check { name: "template", run: template::check },
     Check { name: "table", run: table::check },
     Check { name: "index", run: index::check },
+    Check { name: "snapshot", run: snapshot::check },
     Check { name: "events", run: events::check },
     Check { name: "protocol", run: protocol::check },
 ];

@@ -85,6 +85,11 @@ fn the_index_survives_mutation() {
 }
 
 #[test]
+fn snapshots_survive_mutation() {
+    survives("snapshot");
+}
+
+#[test]
 fn event_streams_survive_mutation() {
     survives("events");
 }
