@@ -11,6 +11,7 @@ mod dist;
 mod e2e;
 mod fuzz;
 mod output;
+mod python;
 mod test;
 
 use std::process::ExitCode;

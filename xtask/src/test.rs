@@ -10,7 +10,7 @@ use serde::Serialize;
 use warmpath_testbed::build::Module;
 use warmpath_testbed::{build, envoy};
 
-use crate::output;
+use crate::{output, python};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -88,6 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         if ready {
             run("tests", &mut tests);
             run("end to end", &mut end_to_end);
+            run("python package", &mut python::tests);
             run("documentation examples", &mut || {
                 build::succeed(
                     build::cargo().args(["test", "--workspace", "--doc", "--quiet"]),
