@@ -69,6 +69,14 @@ impl Hashes {
             Self::Unsized(hashes) => Some(hashes),
         }
     }
+
+    /// Those of whatever size comes first: prompts with a common prefix have one here.
+    pub fn any(&self) -> &[u64] {
+        match self {
+            Self::BySize(all) => all.first().map_or(&[], |(_, hashes)| hashes),
+            Self::Unsized(hashes) => hashes,
+        }
+    }
 }
 
 /// What is to be decided.

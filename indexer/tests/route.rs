@@ -150,3 +150,44 @@ async fn find_best_worker_answers_as_the_seeds_do() {
     let (_, body) = named.post("/find_best_worker", &asked).await;
     assert_eq!(body["worker_id"], "gpu-a");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_keeps_equal_prefixes_together_and_spreads_the_rest() {
+    let mut config = config(&[quiet("0", 8100), quiet("1", 8101)]);
+    config["models"][0]["block_size"] = json!(16);
+    let indexer = Indexer::start(config).await;
+    let (one, other) = (request(&tokens(320), 16), request(&tokens(320)[1..], 16));
+    let requests = [&one, &other, &one, &other];
+    let named = |(at, request): (usize, &&Value)| {
+        let mut request = (*request).clone();
+        request["request_id"] = json!(format!("r{at}"));
+        request
+    };
+    let requests: Vec<Value> = requests.iter().enumerate().map(named).collect();
+    let (status, body) = indexer.post("/v1/route/batch", &json!({"requests": requests})).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let workers: Vec<_> =
+        body["decisions"].as_array().unwrap().iter().map(|one| one["worker"].clone()).collect();
+    assert_eq!(workers[0], workers[2]);
+    assert_eq!(workers[1], workers[3]);
+    assert_ne!(workers[0], workers[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_item_of_a_batch_fails_alone() {
+    let indexer = two_quiet_workers().await;
+    let good = request(&tokens(40), 16);
+    let mut unknown = good.clone();
+    unknown["model"] = json!("x");
+    let requests = json!({"requests": [good, unknown, {"hashes": 5}, 7, good]});
+    let (status, body) = indexer.post("/v1/route/batch", &requests).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let decisions = body["decisions"].as_array().unwrap();
+    assert_eq!(decisions.len(), 5);
+    assert!(decisions[0]["worker"].is_string() && decisions[4]["worker"].is_string(), "{body}");
+    for (at, code) in [(1, "unknown_model"), (2, "bad_request"), (3, "bad_request")] {
+        assert_eq!(decisions[at]["error"]["code"], code);
+    }
+    let (status, _) = indexer.post("/v1/route/batch", &json!({"requests": 3})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}

@@ -24,7 +24,7 @@ def test_a_batch_is_placed_and_a_bad_prompt_fails_alone(binary):
     async def run():
         async with KvRouter(block_size=16, num_workers=2, binary=binary) as router:
             same = [router.prompt(list(range(160)))] * 4
-            placed = await router.route_batch([*same, Prompt([1], 0)])
+            placed = await router.route_batch([*same, Prompt([2**64], 16)])
             for place in placed[:4]:
                 await router.free(place.request_id)
             return placed

@@ -7,6 +7,7 @@ must find the one error form everywhere.
 */
 
 mod admin;
+mod batch;
 mod compat;
 mod decisions;
 mod dump;
@@ -65,6 +66,7 @@ pub fn api(api: Arc<Api>, max_body_bytes: usize, shutdown: CancellationToken) ->
         .route(STREAM_PATH, post(stream::decide).with_state(streams))
         .route(ROUTE_PATH, post(route::route))
         .route(ROUTE_TEXT_PATH, post(text::route_text))
+        .route("/v1/route/batch", post(batch::route_batch))
         .route(LIFECYCLE_PATH, post(lifecycle::lifecycle))
         .route("/v1/overlap", post(overlap::overlap))
         .route("/v1/dump", get(dump::dump))
