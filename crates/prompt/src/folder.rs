@@ -69,10 +69,12 @@ impl ModelFolder {
     pub fn load(path: &Path) -> Result<ModelFolder, LoadError> {
         let files = Files::read(path)?;
         let class = classes::check(&files)?;
-        let mut tokenizer: Tokenizer =
-            files.tokenizer_text.parse().map_err(|error: tokenizers::Error| {
-                LoadError::Content { path: path.join(TOKENIZER), reason: error.to_string() }
-            })?;
+        let mut tokenizer: Tokenizer = classes::tokenizer_text(&files, class)?.parse().map_err(
+            |error: tokenizers::Error| LoadError::Content {
+                path: path.join(TOKENIZER),
+                reason: error.to_string(),
+            },
+        )?;
         let special_tokens = tokens::add(&mut tokenizer, &files, class)?;
         // The engine sets both anew for every text.
         tokenizer.with_padding(None);

@@ -5,8 +5,9 @@
 //! than vocabulary, merges and post-processor from the file. For those known here
 //! the file must say what the code builds; the others are refused.
 
-use super::{Files, LoadError, optional_dict};
+use super::{Files, LoadError, TOKENIZER, optional_dict};
 use crate::json::{Dict, Json};
+use std::borrow::Cow;
 
 /// The classes told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +157,9 @@ pub(super) fn check(files: &Files) -> Result<Class, LoadError> {
     let class = class(files)?;
     let fits = match class {
         Class::Generic => true,
-        Class::Qwen2 => is_qwen(&files.tokenizer, QWEN2) && same_added_tokens(files),
-        Class::Qwen35 => is_qwen(&files.tokenizer, QWEN35) && same_added_tokens(files),
-        Class::Llama => is_llama(&files.tokenizer) && same_added_tokens(files),
+        Class::Qwen2 => is_qwen(&files.tokenizer, QWEN2) && are_described(files),
+        Class::Qwen35 => is_qwen(&files.tokenizer, QWEN35) && are_described(files),
+        Class::Llama => is_llama(&files.tokenizer) && are_described(files),
     };
     if !fits {
         return unsupported(format!(
@@ -243,23 +244,59 @@ fn is_llama(tokenizer: &Dict) -> bool {
         && is_off(steps, "split")
 }
 
-/// A class built in code knows the added tokens of `tokenizer_config.json` only.
-fn same_added_tokens(files: &Files) -> bool {
+/// Whether each added token of `tokenizer_config.json` is in `tokenizer.json` as
+/// well: those the two files agree on are what a class built in code knows.
+fn are_described(files: &Files) -> bool {
     let Some(Json::Dict(configured)) = files.tokenizer_config.get("added_tokens_decoder") else {
         return true;
     };
     let Some(Json::List(added)) = files.tokenizer.get("added_tokens") else {
         return configured.iter().next().is_none();
     };
-    added.len() == configured.iter().count()
-        && added.iter().filter_map(Json::as_dict).all(|token| {
-            let id = match token.get("id") {
-                Some(Json::Int(id)) => id.to_string(),
-                _ => return false,
-            };
-            configured.get(&id).and_then(Json::as_dict).is_some_and(|same| {
-                let keys = ["content", "lstrip", "normalized", "rstrip", "single_word", "special"];
-                keys.iter().all(|key| same.get(key) == token.get(key))
-            })
-        })
+    configured.iter().all(|(id, token)| {
+        let keys = ["content", "lstrip", "normalized", "rstrip", "single_word", "special"];
+        let same = |other: &&Dict| {
+            matches!(other.get("id"), Some(Json::Int(own)) if own.to_string() == id)
+                && token
+                    .as_dict()
+                    .is_some_and(|one| keys.iter().all(|key| one.get(key) == other.get(key)))
+        };
+        added.iter().filter_map(Json::as_dict).any(|other| same(&other))
+    })
+}
+
+/// The text of `tokenizer.json` as the class reads it: one that is built in code
+/// does not see the added tokens that `tokenizer_config.json` leaves out.
+pub(super) fn tokenizer_text(files: &Files, class: Class) -> Result<Cow<'_, str>, LoadError> {
+    let whole = Ok(Cow::Borrowed(files.tokenizer_text.as_str()));
+    let Some(Json::Dict(configured)) = files.tokenizer_config.get("added_tokens_decoder") else {
+        return whole;
+    };
+    if class == Class::Generic {
+        return whole;
+    }
+    let unclear =
+        |error: String| LoadError::Content { path: files.folder.join(TOKENIZER), reason: error };
+    let mut tree: serde_json::Value =
+        serde_json::from_str(&files.tokenizer_text).map_err(|error| unclear(error.to_string()))?;
+    let Some(added) = tree.get_mut("added_tokens").and_then(|added| added.as_array_mut()) else {
+        return whole;
+    };
+    let all = added.len();
+    added.retain(|token| configured.get(&token["id"].to_string()).is_some());
+    if added.len() == all {
+        return whole;
+    }
+    // The library numbers added tokens in order, so only the last can be missing.
+    let ids: Vec<u64> = added.iter().filter_map(|token| token["id"].as_u64()).collect();
+    let is_row = ids.iter().zip(ids.iter().skip(1)).all(|(one, next)| one + 1 == *next);
+    let words = files.tokenizer.get("model").and_then(Json::as_dict);
+    let words =
+        words.and_then(|model| model.get("vocab")?.as_dict()).map_or(0, |v| v.entries().len());
+    if !is_row || ids.first().is_some_and(|first| *first != words as u64) {
+        return Err(LoadError::Unsupported(
+            "tokenizer_config.json leaves out added tokens between others".to_owned(),
+        ));
+    }
+    Ok(Cow::Owned(tree.to_string()))
 }

@@ -128,6 +128,29 @@ fn tokenizers_that_the_engine_builds_otherwise_are_refused() {
 }
 
 #[test]
+fn a_class_built_in_code_does_not_know_added_tokens_that_the_configuration_leaves_out() {
+    let config = std::fs::read_to_string(tiny().join("tokenizer_config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let tokenizer = std::fs::read_to_string(tiny().join("tokenizer.json")).unwrap();
+    let tokenizer: serde_json::Value = serde_json::from_str(&tokenizer).unwrap();
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    let described = |tokens: &[serde_json::Value]| -> serde_json::Map<_, _> {
+        tokens.iter().map(|token| (token["id"].to_string(), token.clone())).collect()
+    };
+    let (last, others) = added.split_last().unwrap();
+    config["added_tokens_decoder"] = described(others).into();
+    let folder = load(&[("tokenizer_config.json", Some(&config.to_string()))]).unwrap();
+    let mut ids = Vec::new();
+    let last = last["content"].as_str().unwrap();
+    crate::Encode::encode(&folder.encoder(), last, &mut ids).unwrap();
+    assert!(ids.len() > 1, "{ids:?}");
+
+    config["added_tokens_decoder"] = described(&added[1..]).into();
+    let error = refused(&[("tokenizer_config.json", Some(&config.to_string()))]);
+    assert!(error.contains("between others"), "{error}");
+}
+
+#[test]
 fn tokens_of_the_configuration_alone_are_added() {
     let config = edited(
         "tokenizer_config.json",
