@@ -87,7 +87,7 @@ impl Api {
                 "prefill_tokens": in_flight.prefill_tokens,
                 "output_tokens": in_flight.output_tokens,
                 "blocks": active_blocks,
-                "prefill_tokens_per_second": in_flight.fit.rate,
+                "prefill_tokens_per_second": in_flight.fit.rate(),
             },
             "events": {
                 "configured": worker.config.events.is_some(),

@@ -51,7 +51,7 @@ use prometheus_client::registry::Registry;
 use warmpath_protocol::{LifecycleAnswer, LifecycleEvent, LifecycleReport};
 use warmpath_radix::Holder;
 
-pub use pace::Fit;
+pub use pace::{Fit, Prefill};
 use rank::{Booking, Gone, Key, Lost, Times};
 pub use rank::{InFlight, RankBook};
 use trie::Active;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use warmpath_radix::Holder;
 
 use super::BookConfig;
-use super::pace::{Fit, Pace};
+use super::pace::{Fit, Pace, Prefill};
 use super::trie::Leaf;
 use crate::load::Report;
 
@@ -67,6 +67,12 @@ pub(super) struct Booking {
     pub(super) leaf: Option<Leaf>,
 }
 
+impl Booking {
+    fn prefill(&self) -> Prefill {
+        Prefill::of(self.cached as f64, self.uncached as f64)
+    }
+}
+
 /// Why a booking ended without a report of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lost {
@@ -88,7 +94,7 @@ pub(super) struct State {
     pub(super) bookings: HashMap<Key, Booking>,
     /// Those not prefilled yet, in the order in which they were routed.
     queue: VecDeque<Key>,
-    prefill_tokens: u64,
+    prefill: Prefill,
     output_tokens: u64,
     /// When a prompt was last known to be prefilled.
     progressed: Instant,
@@ -134,7 +140,7 @@ impl RankBook {
         let state = State {
             bookings: HashMap::new(),
             queue: VecDeque::new(),
-            prefill_tokens: 0,
+            prefill: Prefill::default(),
             output_tokens: 0,
             progressed: now,
             pace: Pace::default(),
@@ -162,10 +168,10 @@ impl State {
         let prefilling = self.queue.len() as f64 + beyond.waiting;
         let (mut prefill_tokens, mut wait) = (0.0, 0.0);
         if config.track_prefill_tokens {
-            let unseen = beyond.waiting * self.typical_tokens;
-            prefill_tokens = self.prefill_tokens as f64 + unseen;
-            wait =
-                prefilling * fit.overhead + prefill_tokens / fit.rate - self.progress(times, fit);
+            let mut prefill = self.prefill;
+            prefill.add(Prefill::of(0.0, self.typical_tokens), beyond.waiting);
+            prefill_tokens = prefill.tokens;
+            wait = fit.seconds(prefill) - self.progress(times, fit);
         }
         InFlight {
             requests: self.bookings.len() as f64 + beyond.requests,
@@ -186,7 +192,7 @@ impl State {
         let worked = times.since(begun).as_secs_f64();
         if times.reporting {
             // The oldest may be slow, but it is not done while nobody says so.
-            worked.min(fit.seconds(front.uncached as f64))
+            worked.min(fit.seconds(front.prefill()))
         } else {
             worked
         }
@@ -197,7 +203,7 @@ impl State {
             let oldest = self.bookings.iter().min_by_key(|(_, one)| one.heard).map(|(key, _)| *key);
             gone.extend(oldest.and_then(|key| Some((key, self.end(key)?, Lost::Full))));
         }
-        self.prefill_tokens += booking.uncached;
+        self.prefill.add(booking.prefill(), 1.0);
         self.typical_tokens += TYPICAL * (booking.uncached as f64 - self.typical_tokens);
         self.queue.push_back(key);
         self.bookings.insert(key, booking);
@@ -210,12 +216,12 @@ impl State {
             return;
         };
         booking.prefilling = false;
-        let (uncached, booked) = (booking.uncached, booking.booked);
-        self.unqueue(key, uncached);
+        let (prefill, booked) = (booking.prefill(), booking.booked);
+        self.unqueue(key, prefill);
         if seen {
             let begun = booked.max(self.progressed);
             let seconds = now.saturating_duration_since(begun).as_secs_f64();
-            self.pace.learn(uncached as f64, seconds);
+            self.pace.learn(prefill, seconds);
             self.progressed = now;
         }
     }
@@ -234,16 +240,20 @@ impl State {
     pub(super) fn end(&mut self, key: Key) -> Option<Booking> {
         let booking = self.bookings.remove(&key)?;
         if booking.prefilling {
-            self.unqueue(key, booking.uncached);
+            self.unqueue(key, booking.prefill());
         }
         self.output_tokens -= booking.output;
         Some(booking)
     }
 
-    fn unqueue(&mut self, key: Key, uncached: u64) {
-        self.prefill_tokens -= uncached;
+    fn unqueue(&mut self, key: Key, prefill: Prefill) {
+        self.prefill.add(prefill, -1.0);
         if let Some(at) = self.queue.iter().position(|one| *one == key) {
             self.queue.remove(at);
+        }
+        if self.queue.is_empty() {
+            // Sums of floats do not come back to nothing by themselves.
+            self.prefill = Prefill::default();
         }
     }
 

@@ -252,7 +252,8 @@ fn first_tokens_teach_the_rate_and_the_wait_follows_it() {
         assert!(desk.report(&id, Done, None));
     }
     let fit = desk.view(0).fit;
-    assert!((fit.rate / 20_000.0 - 1.0).abs() < 0.1, "{fit:?}");
+    let whole = fit.seconds(Prefill::of(0.0, 16_000.0));
+    assert!((whole / 0.8 - 1.0).abs() < 0.05, "{fit:?}");
     desk.route("a", 0, &prompt, 0);
     desk.route("b", 0, &prompt, 0);
     let full = desk.view(0).wait;

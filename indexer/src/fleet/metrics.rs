@@ -115,7 +115,7 @@ const GAUGES: &[Gauge] = &[
     Gauge {
         name: "prefill_tokens_per_second",
         help: "The rank's rate of prefill, as learned from first tokens",
-        value: |one| one.in_flight.fit.rate,
+        value: |one| one.in_flight.fit.rate(),
     },
     Gauge {
         name: "running_requests",

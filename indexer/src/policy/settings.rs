@@ -109,14 +109,14 @@ impl Default for TwoTierSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TtftSettings {
     /// What a second of prefill counts for beyond itself: it delays whoever comes
-    /// behind. Default 5.
+    /// behind. Default 8.
     pub work_weight: f64,
-    /// The same, for each prompt that waits there already. Default 0.5.
+    /// The same, for each prompt that waits there already. Default 1.
     pub queue_weight: f64,
 }
 
 impl Default for TtftSettings {
     fn default() -> Self {
-        Self { work_weight: 5.0, queue_weight: 0.5 }
+        Self { work_weight: 8.0, queue_weight: 1.0 }
     }
 }

@@ -3,6 +3,7 @@
 use rand::rngs::SmallRng;
 
 use super::{Candidate, Policy, Prompt, TtftSettings};
+use crate::book::{Fit, Prefill};
 
 /// Seconds until the worker would begin with the prompt, plus the seconds that it
 /// would take for what it does not hold, both at the rate that it has shown; plus
@@ -30,10 +31,9 @@ impl Policy for Ttft {
         scores: &mut Vec<f64>,
     ) {
         let Self(settings) = self;
-        // Rates are noisy; how much others wait is judged by one for all, or the
+        // Fits are noisy; how much others wait is judged by one for all, or the
         // luckiest estimate would draw every prompt.
-        let rate = candidates.iter().map(|one| one.in_flight.fit.rate).sum::<f64>()
-            / candidates.len().max(1) as f64;
+        let all = mean(candidates);
         let (shared, users) = candidates
             .iter()
             .map(|one| (one.shared_tokens(), f64::from(one.shared_by.max(1))))
@@ -42,10 +42,25 @@ impl Policy for Ttft {
             let new = one.to_prefill(prompt.tokens);
             let held = prompt.tokens as f64 - new;
             let hot = (shared - held).clamp(0.0, new);
-            let own = one.in_flight.wait + one.in_flight.fit.seconds(new);
+            let work = Prefill::of(held, new);
+            let own = one.in_flight.wait + one.in_flight.fit.seconds(work);
             let behind = settings.work_weight + settings.queue_weight * one.in_flight.prefilling;
-            -(own + behind * (new - hot + hot / users) / rate)
+            // Of a hot prefix, one part in as many as use it.
+            let regard = 1.0 - hot * (1.0 - 1.0 / users) / new.max(1.0);
+            -(own + behind * regard * (all.seconds(work) - all.overhead))
         }));
+    }
+}
+
+fn mean(candidates: &[Candidate]) -> Fit {
+    let number = candidates.len().max(1) as f64;
+    let mean = |of: fn(&Fit) -> f64| {
+        candidates.iter().map(|one| of(&one.in_flight.fit)).sum::<f64>() / number
+    };
+    Fit {
+        overhead: mean(|fit| fit.overhead),
+        token: mean(|fit| fit.token),
+        pair: mean(|fit| fit.pair),
     }
 }
 
@@ -53,11 +68,11 @@ impl Policy for Ttft {
 mod tests {
     use super::super::tests::scores;
     use super::*;
-    use crate::book::{Fit, InFlight};
+    use crate::book::InFlight;
 
     /// A worker of 10,000 tokens a second with that much to do.
     fn worker(overlap_blocks: u32, wait: f64) -> Candidate {
-        let fit = Fit { overhead: 0.0, rate: 10_000.0 };
+        let fit = Fit { overhead: 0.0, token: 1e-4, pair: 0.0 };
         let in_flight = InFlight { wait, fit, ..InFlight::default() };
         Candidate { overlap_blocks, block_size: 16, in_flight, ..Candidate::default() }
     }
@@ -75,7 +90,7 @@ mod tests {
     #[test]
     fn the_own_rate_counts_for_the_own_time_only() {
         let mut slow = worker(0, 0.0);
-        slow.in_flight.fit.rate = 5_000.0;
+        slow.in_flight.fit.token = 2e-4;
         let scores = score(&[slow, worker(0, 0.0)]);
         assert!((scores[0] - scores[1] + 1.6).abs() < 1e-9, "{scores:?}");
     }
