@@ -113,7 +113,7 @@ impl Bench {
     }
 
     fn timings(&self, host: &dyn Host, root: &Root) -> Result<Timings, String> {
-        let body = host.request_body(self.size).map_err(|status| status.to_string())?;
+        let body = host.request_body(0, self.size).map_err(|status| status.to_string())?;
         let (prime, body) = body.split_at_checked(self.prime).ok_or("prime is beyond the body")?;
         let usable = root.models().find(&self.model).map_err(|why| why.name().to_owned())?;
         let runs = (0..self.runs).map(|_| {

@@ -40,6 +40,12 @@ pub struct Config {
     pub breaker_failures: u32,
     /// For so long.
     pub breaker_open: Duration,
+    /// What earlier prompts leave to later ones takes so many bytes in each VM; 0 is nothing.
+    pub cache_bytes: usize,
+    /// Prompts are hashed up to so many tokens; all of them where absent.
+    pub max_prompt_tokens: Option<u64>,
+    /// A prompt is worked on for so long before Envoy serves others.
+    pub slice: Duration,
 }
 
 impl Default for Config {
@@ -55,6 +61,9 @@ impl Default for Config {
             text_fallback: false,
             breaker_failures: 5,
             breaker_open: Duration::from_secs(1),
+            cache_bytes: 4 << 20,
+            max_prompt_tokens: None,
+            slice: Duration::from_millis(2),
         }
     }
 }
@@ -75,10 +84,14 @@ const FIELDS: &[&str] = &[
     "text_fallback",
     "breaker_failures",
     "breaker_open_ms",
+    "cache_bytes",
+    "max_prompt_tokens",
+    "slice_us",
 ];
 
 /// A VM has 1 GiB, of which a body takes up to thrice its size (text, prompt, tokens).
 const MAX_BODY_BYTES: u64 = 256 << 20;
+const MAX_CACHE_BYTES: u64 = 256 << 20;
 const DAY_MS: u64 = 86_400_000;
 
 impl Config {
@@ -107,6 +120,10 @@ impl Reader {
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(0);
         let max_body_bytes =
             self.number("max_body_bytes", defaults.max_body_bytes as u64, 1, MAX_BODY_BYTES);
+        let cache_bytes =
+            self.number("cache_bytes", defaults.cache_bytes as u64, 0, MAX_CACHE_BYTES);
+        let max_prompt_tokens = self.number("max_prompt_tokens", 0, 0, u64::MAX);
+        let slice_us = u64::try_from(defaults.slice.as_micros()).unwrap_or(0);
         let breaker_failures = self.number(
             "breaker_failures",
             u64::from(defaults.breaker_failures),
@@ -139,6 +156,9 @@ impl Reader {
                 1,
                 DAY_MS,
             )),
+            cache_bytes: usize::try_from(cache_bytes).unwrap_or(defaults.cache_bytes),
+            max_prompt_tokens: (max_prompt_tokens > 0).then_some(max_prompt_tokens),
+            slice: Duration::from_micros(self.number("slice_us", slice_us, 100, 1_000_000)),
         }
     }
 
@@ -211,7 +231,7 @@ mod tests {
             br#"{"indexer_cluster":"i","deadline_ms":7,"max_body_bytes":9,
                 "destination":"cluster_header","overrides":true,"report":true,
                 "manifest_refresh_ms":60,"text_fallback":true,"breaker_failures":2,
-                "breaker_open_ms":3}"#,
+                "breaker_open_ms":3,"cache_bytes":0,"max_prompt_tokens":5,"slice_us":700}"#,
         );
         let expected = Config {
             indexer_cluster: "i".to_owned(),
@@ -224,6 +244,9 @@ mod tests {
             text_fallback: true,
             breaker_failures: 2,
             breaker_open: Duration::from_millis(3),
+            cache_bytes: 0,
+            max_prompt_tokens: Some(5),
+            slice: Duration::from_micros(700),
         };
         assert_eq!(config, Ok(expected));
     }

@@ -2,88 +2,95 @@
 //!
 //! Pure: bytes and models in, messages and headers out.
 
+use std::sync::Arc;
+
 use warmpath_blocks as blocks;
-use warmpath_prompt::{Endpoint, Request, parse};
+use warmpath_prompt::{Hashed, Job, Model, Request, Want};
 use warmpath_protocol::{Decision, ErrorBody, Hash, Pin, RouteRequest, brief};
 
 use crate::config::{Config, Destination};
 use crate::host::Reply;
 use crate::inbound::{CLUSTER_HEADER, ENDPOINT_HEADER, Overrides, RANK_HEADER, WORKER_HEADER};
 use crate::message;
-use crate::models::{Models, Usable};
+use crate::models::Models;
 use crate::reason::Fallback;
 
 /// All scores that fit into so many bytes are reported: clients refuse
 /// responses with larger headers.
 const MAX_SCORES_BYTES: usize = 16 << 10;
 
-/// What is asked of the indexer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Question {
-    /// `POST /v1/route`: the prompt as hashes.
-    Hashes(Box<RouteRequest>),
-    /// `POST /v1/route/text`: the client's own body.
+/// What a request leads to.
+pub enum Draft {
+    /// A question whose hashes are still to come from the job.
+    Hash {
+        /// The rest of the question.
+        bare: Box<RouteRequest>,
+        /// Makes the hashes.
+        job: Job,
+        /// Whose job it is.
+        model: Arc<Model>,
+    },
+    /// A question without hashes.
+    Ask(Box<RouteRequest>),
+    /// The client's own body is the question.
     Text,
 }
 
-/// Reads a body and makes the question of it.
+/// Makes the question of a request, but for its hashes.
 ///
 /// A pinned request is asked for although its prompt can not be tokenized: its
 /// worker does not depend on the prompt.
-pub fn question(
-    endpoint: Endpoint,
-    body: &[u8],
+pub fn draft(
+    request: Request,
     overrides: &Overrides,
     models: &Models,
-    text_fallback: bool,
+    config: &Config,
     unix_seconds: u64,
-) -> Result<Question, Fallback> {
+) -> Result<Draft, Fallback> {
     let pin = overrides.worker.as_deref().map(str::parse::<Pin>).transpose();
     let pin = pin.map_err(|_| Fallback::BadPin)?;
-    let request = parse(endpoint, body).map_err(|refusal| Fallback::Refused(refusal.name()))?;
-    let bare = RouteRequest {
+    let is_pinned = pin.is_some();
+    let mut bare = Box::new(RouteRequest {
         model: request.model.clone(),
         cache_salt: request.cache_salt.clone(),
         policy: overrides.policy.clone(),
         explain: overrides.explain,
+        pin,
         ..RouteRequest::default()
-    };
-    let hashed = models
-        .find(&request.model)
-        .and_then(|usable| with_hashes(bare.clone(), &usable, &request, unix_seconds));
-    match (hashed, pin) {
-        (Ok(route), pin) => Ok(Question::Hashes(Box::new(RouteRequest { pin, ..route }))),
-        (Err(Fallback::NoTable), _) if text_fallback => Ok(Question::Text),
-        (Err(_), Some(pin)) => {
-            Ok(Question::Hashes(Box::new(RouteRequest { pin: Some(pin), ..bare })))
-        }
-        (Err(fallback), None) => Err(fallback),
+    });
+    let begun = models.find(&request.model).and_then(|usable| {
+        let adapter = usable.entry.adapter(&request.model);
+        bare.adapter = adapter.map(str::to_owned);
+        let want = Want {
+            block_sizes: &usable.entry.block_sizes,
+            seed: blocks::seed(adapter, request.cache_salt.as_deref()),
+            max_tokens: config.max_prompt_tokens,
+            digest: overrides.explain,
+        };
+        let job = usable.model.begin(request, unix_seconds, want);
+        let job = job.map_err(|refusal| Fallback::Refused(refusal.name()))?;
+        Ok((job, Arc::clone(usable.model)))
+    });
+    match begun {
+        Ok((job, model)) => Ok(Draft::Hash { bare, job, model }),
+        Err(Fallback::NoTable) if config.text_fallback => Ok(Draft::Text),
+        Err(_) if is_pinned => Ok(Draft::Ask(bare)),
+        Err(fallback) => Err(fallback),
     }
 }
 
-fn with_hashes(
-    bare: RouteRequest,
-    usable: &Usable<'_>,
-    request: &Request,
-    unix_seconds: u64,
-) -> Result<RouteRequest, Fallback> {
-    let prompts = usable.model.tokenize(request, unix_seconds);
-    let prompts = prompts.map_err(|refusal| Fallback::Refused(refusal.name()))?;
-    // A completion of several prompts goes where its first one is warm.
-    let ids = prompts.ids.first().map_or(&[][..], Vec::as_slice);
-    let adapter = usable.entry.adapter(&request.model);
-    let seed = blocks::seed(adapter, request.cache_salt.as_deref());
-    let hashes = usable.entry.block_sizes.iter().map(|&size| {
-        let local = blocks::local_hashes(ids, usize::try_from(size).unwrap_or(0), seed);
-        (size.to_string(), local.into_iter().map(Hash).collect())
-    });
-    Ok(RouteRequest {
-        adapter: adapter.map(str::to_owned),
-        tokens: ids.len() as u64,
+/// The question, its hashes filled in.
+pub fn complete(bare: RouteRequest, hashed: Hashed) -> RouteRequest {
+    let hashes = hashed
+        .hashes
+        .into_iter()
+        .map(|(size, hashes)| (size.to_string(), hashes.into_iter().map(Hash).collect()));
+    RouteRequest {
+        tokens: hashed.tokens,
         hashes: hashes.collect(),
-        token_digest: bare.explain.then(|| Hash(blocks::token_digest(ids))),
+        token_digest: hashed.digest.map(Hash),
         ..bare
-    })
+    }
 }
 
 /// Reads the indexer's answer.

@@ -111,8 +111,8 @@ pub trait Host {
     fn set_request_header(&self, name: &str, value: &str) -> Result<(), Status>;
     /// Removes all request headers of that name.
     fn remove_request_header(&self, name: &str) -> Result<(), Status>;
-    /// The first `size` bytes of the held request body.
-    fn request_body(&self, size: usize) -> Result<Vec<u8>, Status>;
+    /// `length` bytes of the held request body, from `start` on.
+    fn request_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status>;
     /// Lets the held request go on. No request header can be set after it.
     fn resume_request(&self) -> Result<(), Status>;
     /// Sets a response header in place of all of that name.

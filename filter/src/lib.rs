@@ -26,6 +26,7 @@ The proxy-wasm SDK is not used at all; [`host`] says why.
     )
 )]
 
+pub mod asking;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod breaker;
@@ -35,11 +36,16 @@ pub mod decide;
 pub mod download;
 pub mod host;
 pub mod inbound;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod models;
+pub mod pace;
 pub mod patience;
 pub mod reason;
 pub mod root;
 pub mod stream;
+pub mod task;
+pub mod tasks;
+pub mod upload;
 pub mod vm;

@@ -32,10 +32,19 @@ use crate::host::{Host, MetricKind};
 pub const REQUESTS: &str = "warmpath_requests_total";
 /// From the end of a request's body to its decision: all that Warmpath adds.
 pub const DECISION: &str = "warmpath_decision_microseconds";
-/// The part of it in the VM before the call: parse, render, tokenize, hash.
+/// The part of it before the call: render, tokenize, hash, and the turns of others.
 pub const PROMPT: &str = "warmpath_prompt_microseconds";
 /// Tokens of the prompts that were tokenized.
 pub const TOKENS: &str = "warmpath_tokens_total";
+/// Those of them that were known from earlier prompts.
+pub const REUSED_TOKENS: &str = "warmpath_reused_tokens_total";
+/// Prompts that were hashed up to a cut, by `.reason.`: `token_cap`, `media`, ….
+pub const CUTS: &str = "warmpath_cuts_total";
+/// Bytes of the bodies whose prompts were worked on.
+pub const BYTES: &str = "warmpath_body_bytes_total";
+/// Every callback in which a prompt was worked on: for so long Envoy's worker thread
+/// served nobody else.
+pub const CALLBACK: &str = "warmpath_callback_microseconds";
 /// VMs whose breaker is open.
 pub const BREAKER_OPEN: &str = "warmpath_breaker_open";
 /// Models ready to tokenize, summed over VMs.

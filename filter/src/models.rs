@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use warmpath_prompt::{Encode, Model, ModelSpec, Refusal, SPEC_FORMAT, TABLE_FORMAT, TableEncoder};
+use warmpath_prompt::{Model, ModelSpec, SPEC_FORMAT, TABLE_FORMAT, TableEncoder};
 use warmpath_protocol::{ManifestModel, Resource};
 
 use crate::download::{Download, DownloadError};
@@ -33,7 +33,7 @@ struct Known {
 
 struct Ready {
     files: Files,
-    model: Model,
+    model: Arc<Model>,
 }
 
 /// What a model is made of.
@@ -56,7 +56,7 @@ pub struct Usable<'a> {
     /// Its manifest entry.
     pub entry: &'a ManifestModel,
     /// Its tokenizer.
-    pub model: &'a Model,
+    pub model: &'a Arc<Model>,
 }
 
 /// How far loading is.
@@ -75,15 +75,6 @@ pub enum Loaded {
     Ready(String),
     /// The files of the model of this name can not be used, and why.
     Broken(String, String),
-}
-
-/// A table in use by any number of models.
-struct Shared(Arc<TableEncoder>);
-
-impl Encode for Shared {
-    fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        self.0.encode(text, ids)
-    }
 }
 
 impl Models {
@@ -174,7 +165,7 @@ impl Models {
             }
             Ok(Step::Model(model)) => {
                 let known = self.known.iter_mut().find(|known| known.entry.name == name)?;
-                known.ready = Some(Ready { files, model });
+                known.ready = Some(Ready { files, model: Arc::new(model) });
                 Some(Loaded::Ready(name))
             }
             Err(why) => Some(self.break_off(name, files, why)),
@@ -229,9 +220,7 @@ enum Step {
 }
 
 fn model(spec: ModelSpec, table: Arc<TableEncoder>) -> Result<Step, String> {
-    Model::new(spec, Box::new(Shared(table)))
-        .map(Step::Model)
-        .map_err(|error| format!("spec: {error}"))
+    Model::new(spec, Box::new(table)).map(Step::Model).map_err(|error| format!("spec: {error}"))
 }
 
 impl Files {

@@ -16,6 +16,10 @@ pub enum Fallback {
     BodyTooLarge,
     /// Envoy did not hand the body over.
     BodyUnread,
+    /// Too many prompts, or too much of them, are being worked on.
+    Busy,
+    /// The plugin's configuration was replaced meanwhile.
+    Reconfigured,
     /// The manifest did not come yet.
     NoManifest,
     /// The breaker keeps the indexer from being asked.
@@ -63,6 +67,8 @@ impl Fallback {
             Self::NoBody => "no_body",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyUnread => "body_unread",
+            Self::Busy => "busy",
+            Self::Reconfigured => "reconfigured",
             Self::NoManifest => "no_manifest",
             Self::BreakerOpen => "breaker_open",
             Self::UnknownModel => code::UNKNOWN_MODEL,

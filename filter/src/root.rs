@@ -1,25 +1,34 @@
 //! What one VM knows beyond single requests: configuration, models, breaker,
 //! metrics, and the calls under way.
 
+mod work;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use warmpath_prompt::Cache;
 use warmpath_protocol::{Decision, MANIFEST_PATH, Manifest, ROUTE_PATH};
 
+use crate::asking::Asking;
 use crate::breaker::Breaker;
 use crate::channel::{Channel, Heard};
 use crate::config::Config;
 use crate::decide;
 use crate::host::{self, Host, Level, Reply};
+use crate::memory::Memory;
 use crate::message;
 use crate::metrics::{self, Metrics};
 use crate::models::{self, Loaded, Models};
+use crate::pace::Pace;
 use crate::patience::{BACKSTOP, Patience, Wait};
 use crate::reason::Fallback;
+use crate::tasks::Tasks;
 
 /// The first poll for the manifest comes this soon; while there is none the
 /// pause doubles up to `manifest_refresh_ms`.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Between two slices of work: the shortest that Envoy has.
+const NEXT_SLICE: Duration = Duration::from_millis(1);
 /// For the manifest and the files, which no request waits for.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,6 +39,10 @@ pub struct Root {
     /// The manifest's revision.
     revision: Option<String>,
     models: Models,
+    cache: Cache,
+    pace: Pace,
+    tasks: Tasks,
+    memory: Memory,
     breaker: Breaker,
     metrics: Metrics,
     calls: BTreeMap<Call, Purpose>,
@@ -52,17 +65,6 @@ enum Call {
     Http(u32),
     /// The answer on the stream to the question of this number.
     Stream(u32),
-}
-
-/// A question for the indexer, written down.
-#[derive(Debug)]
-pub struct Asking {
-    /// Where it goes.
-    pub path: &'static str,
-    /// Headers beside method, path and authority.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: Vec<u8>,
 }
 
 /// What a call is for.
@@ -89,11 +91,17 @@ impl Root {
     fn new(config: Config, is_configured: bool) -> Self {
         let breaker = Breaker::new(config.breaker_failures, config.breaker_open);
         let pause = FIRST_PAUSE.min(config.manifest_refresh);
+        let cache = Cache::new(config.cache_bytes);
+        let pace = Pace::new(config.slice);
         Self {
             config,
             is_configured,
             revision: None,
             models: Models::default(),
+            cache,
+            pace,
+            tasks: Tasks::default(),
+            memory: Memory::default(),
             breaker,
             metrics: Metrics::default(),
             calls: BTreeMap::new(),
@@ -129,9 +137,16 @@ impl Root {
     }
 
     /// Takes over the configuration. One that can not be read leaves a filter
-    /// that strips our headers and hands every request on.
-    pub fn on_configure(&mut self, host: &dyn Host, size: usize) {
+    /// that strips our headers and hands every request on. Requests that were under
+    /// way are answered.
+    pub fn on_configure(&mut self, host: &dyn Host, size: usize) -> Vec<Answer> {
         self.on_done(host);
+        let asked = std::mem::take(&mut self.calls).into_values().filter_map(|purpose| {
+            let Purpose::Decision(context, _) = purpose else { return None };
+            Some(context)
+        });
+        let left = asked.chain(self.tasks.drain());
+        let left = left.map(|context| (context, Err(Fallback::Reconfigured))).collect();
         let read = host.configuration(size).map_err(|status| status.to_string());
         *self = match read
             .and_then(|bytes| Config::from_json(&bytes).map_err(|error| error.to_string()))
@@ -140,10 +155,25 @@ impl Root {
             Err(why) => {
                 let message = format!("warmpath: configuration: {why}; requests pass unrouted");
                 host.log(Level::Error, &message);
-                return *self = Self::default();
+                *self = Self::default();
+                return left;
             }
         };
-        self.set_tick(host, self.pause);
+        self.adjust_tick(host);
+        left
+    }
+
+    /// The timer's period is the shortest that something waits for.
+    fn adjust_tick(&mut self, host: &dyn Host) {
+        let is_asking = || self.calls.values().any(|p| matches!(p, Purpose::Decision(..)));
+        let period = if !self.tasks.is_empty() {
+            NEXT_SLICE
+        } else if is_asking() {
+            self.watch_period()
+        } else {
+            self.pause
+        };
+        self.set_tick(host, period);
     }
 
     fn set_tick(&mut self, host: &dyn Host, period: Duration) {
@@ -156,21 +186,20 @@ impl Root {
         }
     }
 
-    /// Polls the manifest and goes on with what is to be fetched; gives up on
-    /// decisions that were waited for too long.
+    /// Gives up on decisions that were waited for too long, works on the prompts that
+    /// are under way, polls the manifest and goes on with what is to be fetched.
     pub fn on_tick(&mut self, host: &dyn Host) -> Vec<Answer> {
         if !self.is_configured {
             return Vec::new();
         }
         let now = host.now();
-        let late = self.give_up(host, now);
+        let mut late = self.give_up(host, now);
+        late.extend(self.work_on(host));
         if self.is_poll_due(now) {
             self.polled = Some(now);
             self.poll(host);
         }
-        if !self.calls.values().any(|purpose| matches!(purpose, Purpose::Decision(..))) {
-            self.set_tick(host, self.pause);
-        }
+        self.adjust_tick(host);
         late
     }
 
@@ -275,11 +304,6 @@ impl Root {
         }
     }
 
-    /// Takes down that a request was worked on.
-    pub fn note_work(&mut self, from: Duration, to: Duration) {
-        self.patience.worked(from, to);
-    }
-
     /// Asks for the decision of the request of this context id.
     pub fn route(
         &mut self,
@@ -293,7 +317,7 @@ impl Root {
         }
         let purpose = Purpose::Decision(context, self.patience.wait(now));
         let asked = self.ask(host, purpose, asking);
-        self.set_tick(host, self.watch_period());
+        self.adjust_tick(host);
         if asked.is_err() {
             self.note_decision(host, false);
         }
@@ -404,7 +428,7 @@ impl Root {
         self.models.update(models);
         if self.revision.replace(revision).is_none() {
             self.pause = self.config.manifest_refresh;
-            self.set_tick(host, self.pause);
+            self.adjust_tick(host);
             self.channel.open(host, &self.config.indexer_cluster);
         }
         self.fetch_file(host);

@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use warmpath_prompt::Endpoint;
-use warmpath_protocol::{Decision, JSON, MESSAGE_PACK, ROUTE_PATH, ROUTE_TEXT_PATH};
+use warmpath_protocol::Decision;
 
-use crate::decide::{self, Question, Report};
+use crate::decide::{self, Report};
 use crate::host::{Action, Host, Level};
-use crate::inbound::{EXPLAIN_HEADER, Inbound, PATH_HEADER, POLICY_HEADER, WORKER_HEADER};
+use crate::inbound::Inbound;
 use crate::metrics;
 use crate::reason::{Fallback, Outcome};
-use crate::root::{Asking, Root};
+use crate::root::Root;
+use crate::upload::Upload;
 
 /// The state of one request.
 #[derive(Debug)]
@@ -31,11 +31,11 @@ enum State {
     /// Not ours to handle.
     Passing,
     /// The headers are held, the body is coming.
-    Body(Box<Held>),
+    Body(Box<Upload>),
     /// To be timed, not routed.
     #[cfg(feature = "bench")]
     Bench(Box<crate::bench::Bench>),
-    /// The indexer was asked.
+    /// The prompt is being worked on, or the indexer was asked.
     Awaiting {
         /// When the request's body had come to its end.
         since: Duration,
@@ -44,14 +44,6 @@ enum State {
     Forwarded(Outcome, Option<Report>),
     /// Nothing comes any more.
     Done,
-}
-
-#[derive(Debug)]
-struct Held {
-    endpoint: Endpoint,
-    inbound: Inbound,
-    /// Bytes of the body that Envoy holds.
-    size: usize,
 }
 
 impl Stream {
@@ -84,7 +76,7 @@ impl Stream {
         if let Some(fallback) = self.refusal(host, root, &inbound, end_of_stream) {
             return self.fall_back(host, root, fallback);
         }
-        self.state = State::Body(Box::new(Held { endpoint, inbound, size: 0 }));
+        self.state = State::Body(Box::new(Upload::new(endpoint, inbound, root.share())));
         Action::Pause
     }
 
@@ -115,14 +107,15 @@ impl Stream {
         end_of_stream: bool,
     ) -> Action {
         match &mut self.state {
-            State::Body(held) => {
-                held.size = size;
+            State::Body(upload) => {
+                upload.size = size;
                 if size > root.config().max_body_bytes {
                     self.fall_back(host, root, Fallback::BodyTooLarge)
                 } else if end_of_stream {
                     self.on_request_end(host, root)
                 } else {
-                    Action::Pause
+                    let read = root.read_ahead(host, upload);
+                    read.map_or_else(|why| self.fall_back(host, root, why), |()| Action::Pause)
                 }
             }
             #[cfg(feature = "bench")]
@@ -149,67 +142,20 @@ impl Stream {
 
     fn on_request_end(&mut self, host: &dyn Host, root: &mut Root) -> Action {
         let since = host.now();
-        let State::Body(held) = std::mem::replace(&mut self.state, State::Passing) else {
+        let State::Body(upload) = std::mem::replace(&mut self.state, State::Passing) else {
             return Action::Continue;
         };
-        let prepared = self.prepare(host, root, &held, since);
-        let now = host.now();
-        root.note_work(since, now);
-        let asked = prepared.and_then(|prepared| {
-            root.metrics().time(host, metrics::PROMPT, now.saturating_sub(since));
-            root.route(host, self.context, now, &prepared)
-        });
-        match asked {
+        let begun = match upload.size {
+            0 => Err(Fallback::NoBody),
+            _ => root.begin(host, self.context, since, upload),
+        };
+        match begun {
             Ok(()) => {
                 self.state = State::Awaiting { since };
                 Action::Pause
             }
             Err(fallback) => self.fall_back(host, root, fallback),
         }
-    }
-
-    /// Makes the question of the body. The body is gone when it returns.
-    fn prepare(
-        &self,
-        host: &dyn Host,
-        root: &mut Root,
-        held: &Held,
-        since: Duration,
-    ) -> Result<Asking, Fallback> {
-        let Inbound { overrides, request_id, traceparent, .. } = &held.inbound;
-        if held.size == 0 {
-            return Err(Fallback::NoBody);
-        }
-        let body = host.request_body(held.size).map_err(|_| Fallback::BodyUnread)?;
-        let question = decide::question(
-            held.endpoint,
-            &body,
-            overrides,
-            root.models(),
-            root.config().text_fallback,
-            since.as_secs(),
-        )?;
-        let made_up = || format!("{:x}-{}", since.as_nanos(), self.context);
-        let request_id = request_id.clone().unwrap_or_else(made_up);
-        let mut optional = vec![("traceparent", traceparent.clone())];
-        let (path, content, payload) = match question {
-            Question::Hashes(mut route) => {
-                route.request_id.clone_from(&request_id);
-                root.metrics().count(host, metrics::TOKENS, route.tokens);
-                let packed = rmp_serde::to_vec_named(&*route).map_err(|_| Fallback::Unwritable)?;
-                (ROUTE_PATH, MESSAGE_PACK, packed)
-            }
-            Question::Text => {
-                optional.push((PATH_HEADER, Some(held.inbound.path.clone())));
-                optional.push((WORKER_HEADER, overrides.worker.clone()));
-                optional.push((POLICY_HEADER, overrides.policy.clone()));
-                optional.push((EXPLAIN_HEADER, overrides.explain.then(|| "1".to_owned())));
-                (ROUTE_TEXT_PATH, JSON, body)
-            }
-        };
-        let mut headers = vec![("content-type", content.to_owned()), ("x-request-id", request_id)];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        Ok(Asking { path, headers, body: payload })
     }
 
     /// The indexer answered, or will not.
@@ -284,6 +230,7 @@ impl Stream {
     /// The request is over, by its end or because a side left.
     pub fn on_done(&mut self, host: &dyn Host, root: &mut Root) {
         if let State::Awaiting { .. } = self.state {
+            root.forget(self.context);
             let reason = Outcome::ClientGone.to_string();
             root.metrics().count_reason(host, metrics::REQUESTS, &reason);
         }

@@ -33,8 +33,9 @@ impl<H: Host> Vm<H> {
 
     /// The configuration of a root is there, or a new one.
     pub fn on_configure(&mut self, context: u32, size: usize) {
-        if let Some(root) = self.roots.get_mut(&context) {
-            root.on_configure(&self.host, size);
+        let Some(root) = self.roots.get_mut(&context) else { return };
+        for answer in root.on_configure(&self.host, size) {
+            self.answer(answer);
         }
     }
 

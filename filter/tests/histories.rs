@@ -4,6 +4,7 @@
 mod host;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use host::Native;
 use host::gateway::{CHAT, Gateway, ROOT, chat, decision, local, refusal};
@@ -15,7 +16,7 @@ use warmpath_protocol::stream::{Answer, GREETING, Question};
 
 #[derive(Clone, Debug)]
 enum Event {
-    Begin { model: &'static str },
+    Begin { model: &'static str, long: bool },
     Body { request: usize, end: bool },
     Trailers { request: usize },
     Respond { request: usize },
@@ -28,12 +29,14 @@ enum Event {
     Time(u64),
     Tick,
     Refresh,
+    Configure,
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let request = 0usize..4;
     prop_oneof![
-        3 => prop_oneof![Just("tiny"), Just("unheard-of")].prop_map(|model| Event::Begin { model }),
+        3 => (prop_oneof![Just("tiny"), Just("unheard-of")], any::<bool>())
+            .prop_map(|(model, long)| Event::Begin { model, long }),
         5 => (request.clone(), any::<bool>()).prop_map(|(request, end)| Event::Body { request, end }),
         1 => request.clone().prop_map(|request| Event::Trailers { request }),
         1 => request.clone().prop_map(|request| Event::Respond { request }),
@@ -44,8 +47,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Hang),
         1 => any::<bool>().prop_map(Event::Refuse),
         1 => (1u64..200).prop_map(Event::Time),
-        1 => Just(Event::Tick),
+        5 => Just(Event::Tick),
         1 => Just(Event::Refresh),
+        1 => Just(Event::Configure),
     ]
 }
 
@@ -54,6 +58,16 @@ struct Live {
     body: Vec<u8>,
     ended: bool,
     held: bool,
+}
+
+const SETTINGS: &str =
+    r#"{"breaker_failures":2,"breaker_open_ms":100,"report":true,"slice_us":100}"#;
+
+/// A chat of one slice, or of some four.
+fn body(model: &str, long: bool) -> Vec<u8> {
+    let short = String::from_utf8(chat(model)).unwrap();
+    let more = "Nobody knows. ".repeat(if long { 500 } else { 0 });
+    short.replace("over?", &format!("over? {more}")).into_bytes()
 }
 
 struct World {
@@ -67,8 +81,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let settings = r#"{"breaker_failures":2,"breaker_open_ms":100,"report":true}"#;
-        let gateway = Gateway::ready(Native::start, settings);
+        let gateway = Gateway::ready(Native::start, SETTINGS);
+        // Each step of work is a slice.
+        gateway.host.state().look = Duration::from_micros(60);
         Self { gateway, live: BTreeMap::new(), calls: Vec::new(), questions: Vec::new(), begun: 0 }
     }
 
@@ -78,12 +93,12 @@ impl World {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Begin { model } => {
+            Event::Begin { model, long } => {
                 let (context, action) =
                     self.gateway.begin(&[(":method", "POST"), (":path", CHAT)], false);
                 let held = action == Action::Pause;
                 self.begun += 1;
-                self.live.insert(context, Live { body: chat(model), ended: false, held });
+                self.live.insert(context, Live { body: body(model, long), ended: false, held });
             }
             Event::Body { request, end } => {
                 let Some(context) = self.pick(request) else { return };
@@ -141,6 +156,9 @@ impl World {
             }
             Event::Time(milliseconds) => self.gateway.pass_time(milliseconds),
             Event::Tick => self.letting_go(|world| world.gateway.filter.on_tick(ROOT)),
+            Event::Configure => self.letting_go(|world| {
+                world.gateway.filter.on_configure(ROOT, SETTINGS.len());
+            }),
             Event::Refresh => {
                 self.gateway.host.state().refuse_calls = None;
                 self.letting_go(|world| world.gateway.refresh(&Shelf::tiny()));
@@ -222,6 +240,10 @@ impl World {
                 let action = self.gateway.body(context, b"", true);
                 self.after(context, action);
             }
+        }
+        for _ in 0..1000 {
+            self.letting_go(|world| world.gateway.filter.on_tick(ROOT));
+            self.collect();
         }
         while let Some(call) = self.calls.first() {
             // Polls of the manifest stay unanswered.

@@ -1,6 +1,7 @@
 //! The seam between prompts and tokenizers.
 
 use crate::Refusal;
+use std::sync::Arc;
 use warmpath_tokenizer::{Cursor, Progress, Segment, Step};
 
 /// Text to token ids.
@@ -30,5 +31,26 @@ pub trait Encode: Send + Sync {
     ) -> Result<Step, Refusal> {
         self.encode(segment, ids)?;
         Ok(Step::Done)
+    }
+}
+
+/// One encoder that several models share.
+impl<E: Encode + ?Sized> Encode for Arc<E> {
+    fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Refusal> {
+        (**self).encode(text, ids)
+    }
+
+    fn next_segment(&self, cursor: &mut Cursor, at: usize, text: &str) -> Option<Segment> {
+        (**self).next_segment(cursor, at, text)
+    }
+
+    fn encode_some(
+        &self,
+        progress: &mut Progress,
+        segment: &str,
+        budget: usize,
+        ids: &mut Vec<u32>,
+    ) -> Result<Step, Refusal> {
+        (**self).encode_some(progress, segment, budget, ids)
     }
 }

@@ -119,10 +119,10 @@ fn taken(status: u32, data: *mut u8, size: usize) -> Result<Vec<u8>, Status> {
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
-fn buffer(kind: u32, size: usize) -> Result<Vec<u8>, Status> {
+fn buffer(kind: u32, start: usize, size: usize) -> Result<Vec<u8>, Status> {
     let (mut data, mut length) = (null_mut(), 0);
     // SAFETY: both pointers are to locals that outlive the call.
-    let status = unsafe { proxy_get_buffer_bytes(kind, 0, size, &mut data, &mut length) };
+    let status = unsafe { proxy_get_buffer_bytes(kind, start, size, &mut data, &mut length) };
     taken(status, data, length)
 }
 
@@ -150,7 +150,7 @@ impl Host for Envoy {
     }
 
     fn configuration(&self, size: usize) -> Result<Vec<u8>, Status> {
-        buffer(abi::PLUGIN_CONFIGURATION, size)
+        buffer(abi::PLUGIN_CONFIGURATION, 0, size)
     }
 
     fn tick_every(&self, period: Duration) -> Result<(), Status> {
@@ -182,8 +182,8 @@ impl Host for Envoy {
         })
     }
 
-    fn request_body(&self, size: usize) -> Result<Vec<u8>, Status> {
-        buffer(abi::REQUEST_BODY, size)
+    fn request_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status> {
+        buffer(abi::REQUEST_BODY, start, length)
     }
 
     fn resume_request(&self) -> Result<(), Status> {
@@ -408,7 +408,7 @@ extern "C" fn proxy_on_http_call_response(
 ) {
     let status = if headers == 0 { None } else { call_status() };
     let body =
-        if body_size == 0 { Ok(Vec::new()) } else { buffer(abi::CALL_RESPONSE_BODY, body_size) };
+        if body_size == 0 { Ok(Vec::new()) } else { buffer(abi::CALL_RESPONSE_BODY, 0, body_size) };
     // A body that can not be read is as good as none: no decision is empty.
     let reply = Reply { status, body: body.unwrap_or_default() };
     with((), |vm| vm.on_call_reply(token, &reply));
@@ -416,7 +416,7 @@ extern "C" fn proxy_on_http_call_response(
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_grpc_receive(_context: u32, token: u32, size: usize) {
-    let message = buffer(abi::GRPC_MESSAGE, size).unwrap_or_default();
+    let message = buffer(abi::GRPC_MESSAGE, 0, size).unwrap_or_default();
     with((), |vm| vm.on_stream_message(token, &message));
 }
 

@@ -82,13 +82,18 @@ impl Gateway {
     /// A tick, and everything that the filter fetches because of it.
     pub fn refresh(&mut self, shelf: &Shelf) {
         self.tick();
+        let mut asked = Vec::new();
         for _ in 0..100 {
             let calls = self.take_calls();
             if calls.is_empty() {
+                self.host.state().calls = asked;
                 return;
             }
             for call in calls {
-                self.filter.on_call_reply(call.token, &shelf.answer(&call));
+                match call.headers[":method"].as_str() {
+                    "GET" => self.filter.on_call_reply(call.token, &shelf.answer(&call)),
+                    _ => asked.push(call),
+                }
             }
         }
         panic!("the filter fetches without end");

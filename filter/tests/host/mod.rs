@@ -59,13 +59,17 @@ pub struct Held {
     pub filter_state: BTreeMap<String, String>,
     /// How often it was resumed.
     pub resumed: usize,
+    /// Start and length of each piece of the body that was read.
+    pub reads: Vec<(usize, usize)>,
 }
 
 #[derive(Debug, Default)]
 pub struct State {
     pub now: Duration,
-    /// How long it takes to tokenize a body.
+    /// How long it takes to read a piece of a body.
     pub work: Duration,
+    /// By so much the clock is on at each look at it.
+    pub look: Duration,
     pub configuration: Vec<u8>,
     pub tick: Duration,
     pub requests: BTreeMap<u32, Held>,
@@ -133,7 +137,10 @@ impl Fake {
 
 impl Host for Fake {
     fn now(&self) -> Duration {
-        self.state().now
+        let mut state = self.state();
+        let look = state.look;
+        state.now += look;
+        state.now
     }
 
     fn log(&self, level: Level, message: &str) {
@@ -167,10 +174,13 @@ impl Host for Fake {
         self.with_headers(|headers| headers.retain(|(known, _)| known != name))
     }
 
-    fn request_body(&self, size: usize) -> Result<Vec<u8>, Status> {
+    fn request_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status> {
         let work = self.state().work;
         self.state().now += work;
-        self.with_request(|request| request.body[..size].to_vec())
+        self.with_request(|request| {
+            request.reads.push((start, length));
+            request.body[start..][..length].to_vec()
+        })
     }
 
     fn resume_request(&self) -> Result<(), Status> {

@@ -225,10 +225,9 @@ fn log_and_time(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
         env,
         "proxy_get_buffer_bytes",
         |mut env: Env<'_>, kind: u32, start: u32, size: u32, at: u32, size_at: u32| -> u32 {
-            assert_eq!(start, 0);
             let host = host(&env);
             let buffer = match kind {
-                0 => host.request_body(size as usize),
+                0 => host.request_body(start as usize, size as usize),
                 // The answer to a call, and a message of a stream.
                 4 | 5 => Ok(host.state().reply.body.clone()),
                 7 => host.configuration(size as usize),

@@ -25,7 +25,7 @@ pub fn a_chunked_body_that_grows_too_large_is_let_go(start: Start) {
     assert_eq!(gateway.request(context).resumed, 0, "it is let go by what is returned");
 }
 
-pub fn a_body_in_many_pieces_is_read_once_at_its_end(start: Start) {
+pub fn a_body_in_many_pieces_is_read_as_it_arrives(start: Start) {
     let mut gateway = Gateway::ready(start, "");
     let (context, _) = gateway.begin(&[(":method", "POST"), (":path", CHAT)], false);
     for piece in chat("tiny").chunks(7) {
@@ -37,8 +37,23 @@ pub fn a_body_in_many_pieces_is_read_once_at_its_end(start: Start) {
     assert_eq!(calls.len(), 1);
     let (_, whole) = gateway.ask("tiny");
     assert_eq!(route_request(&calls[0]).hashes, route_request(&whole).hashes);
+    let mut read = 0;
+    for (start, length) in &gateway.request(context).reads {
+        assert_eq!(*start, read, "each byte is read once, in order");
+        read += length;
+    }
+    assert_eq!(read, chat("tiny").len());
     let id = &calls[0].headers["x-request-id"];
     assert!(!id.is_empty(), "an id is made where Envoy gave none");
+}
+
+pub fn what_can_be_no_body_is_let_go_before_its_end(start: Start) {
+    let mut gateway = Gateway::ready(start, "");
+    let (context, _) = gateway.begin(&[(":method", "POST"), (":path", CHAT)], false);
+    assert_eq!(gateway.body(context, b"}{", false), Action::Continue);
+    gateway.assert_fell_back(context, "not_json");
+    assert_eq!(gateway.body(context, &chat("tiny"), true), Action::Continue);
+    assert_eq!(gateway.request(context).resumed, 0);
 }
 
 pub fn trailers_end_a_body(start: Start) {

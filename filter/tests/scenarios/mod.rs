@@ -8,6 +8,7 @@ pub mod decisions;
 pub mod failures;
 pub mod headers;
 pub mod models;
+pub mod slices;
 pub mod stream;
 
 /// Hands every scenario's name and function to the macro `$run`.
@@ -23,7 +24,8 @@ macro_rules! every_scenario {
             headers: a_bad_configuration_passes_requests_and_strips_headers,
             body: a_declared_body_that_is_too_large_is_not_held,
             body: a_chunked_body_that_grows_too_large_is_let_go,
-            body: a_body_in_many_pieces_is_read_once_at_its_end,
+            body: a_body_in_many_pieces_is_read_as_it_arrives,
+            body: what_can_be_no_body_is_let_go_before_its_end,
             body: trailers_end_a_body,
             body: what_can_not_be_tokenized_falls_back_by_name,
             decisions: the_question_holds_what_the_engine_will_hash,
@@ -60,6 +62,16 @@ macro_rules! every_scenario {
             models: a_table_of_another_format_is_no_table,
             models: models_that_share_a_table_fetch_it_once,
             models: gauges_go_when_the_vm_does,
+            slices: a_long_prompt_is_worked_off_tick_by_tick,
+            slices: a_short_prompt_does_not_wait_behind_a_long_one,
+            slices: long_prompts_take_turns,
+            slices: a_client_that_leaves_ends_its_work,
+            slices: a_model_that_is_replaced_meanwhile_finishes_its_prompts,
+            slices: a_new_configuration_lets_all_requests_go,
+            slices: more_work_than_can_be_held_is_let_go,
+            slices: a_refusal_between_slices_lets_go_once,
+            slices: a_prompt_is_hashed_up_to_the_cap,
+            slices: what_earlier_prompts_left_is_counted,
             stream: before_the_greeting_and_after_the_end_questions_are_calls,
             stream: answers_on_the_stream_come_in_any_order,
             stream: an_error_on_the_stream_has_its_reason,
