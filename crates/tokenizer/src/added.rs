@@ -16,6 +16,7 @@ pub(crate) const HEADER: usize = 16;
 /// Node of each first byte, 256 words; 0 is none.
 pub(crate) const ROOTS: usize = 1024;
 /// More first bytes than are searched for at a time.
+#[cfg(feature = "compile")]
 pub(crate) const MANY: u8 = 4;
 /// A node: first edge, edge count, token index + 1.
 pub(crate) const NODE: usize = 12;

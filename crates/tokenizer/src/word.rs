@@ -18,6 +18,7 @@ pub(crate) const MAP: usize = 256;
 /// Which letters: none, all of ASCII's, or small ones only.
 pub(crate) const NONE: u32 = 0;
 pub(crate) const ANY_CASE: u32 = 1;
+#[cfg(feature = "compile")]
 pub(crate) const SMALL: u32 = 2;
 
 /// Bytes looked at: a word with what ends it, or there is no shortcut.
