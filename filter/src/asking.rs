@@ -14,26 +14,18 @@ pub struct Asking {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// The id that the request is routed under.
-    pub request_id: String,
 }
 
 impl Asking {
     /// `POST /v1/route`: the prompt as hashes.
-    pub fn hashes(
-        inbound: &Inbound,
-        mut route: RouteRequest,
-        made_up_id: String,
-    ) -> Result<Self, Fallback> {
-        let request_id = inbound.request_id.clone().unwrap_or(made_up_id);
-        route.request_id.clone_from(&request_id);
+    pub fn hashes(inbound: &Inbound, mut route: RouteRequest) -> Result<Self, Fallback> {
+        route.request_id = inbound.request_id.clone().unwrap_or_default();
         let body = rmp_serde::to_vec_named(&route).map_err(|_| Fallback::Unwritable)?;
-        Ok(Self::new(inbound, ROUTE_PATH, MESSAGE_PACK, Vec::new(), body, request_id))
+        Ok(Self::new(inbound, ROUTE_PATH, MESSAGE_PACK, Vec::new(), body))
     }
 
     /// `POST /v1/route/text`: the client's own body.
-    pub fn text(inbound: &Inbound, body: Vec<u8>, made_up_id: String) -> Self {
-        let request_id = inbound.request_id.clone().unwrap_or(made_up_id);
+    pub fn text(inbound: &Inbound, body: Vec<u8>) -> Self {
         let overrides = &inbound.overrides;
         let more = vec![
             (PATH_HEADER, Some(inbound.path.clone())),
@@ -41,7 +33,7 @@ impl Asking {
             (POLICY_HEADER, overrides.policy.clone()),
             (EXPLAIN_HEADER, overrides.explain.then(|| "1".to_owned())),
         ];
-        Self::new(inbound, ROUTE_TEXT_PATH, JSON, more, body, request_id)
+        Self::new(inbound, ROUTE_TEXT_PATH, JSON, more, body)
     }
 
     fn new(
@@ -50,12 +42,14 @@ impl Asking {
         content: &str,
         more: Vec<(&'static str, Option<String>)>,
         body: Vec<u8>,
-        request_id: String,
     ) -> Self {
-        let mut headers =
-            vec![("content-type", content.to_owned()), ("x-request-id", request_id.clone())];
-        let optional = [("traceparent", inbound.traceparent.clone())].into_iter().chain(more);
+        let mut headers = vec![("content-type", content.to_owned())];
+        let known = [
+            ("x-request-id", inbound.request_id.clone()),
+            ("traceparent", inbound.traceparent.clone()),
+        ];
+        let optional = known.into_iter().chain(more);
         headers.extend(optional.filter_map(|(name, value)| Some((name, value?))));
-        Self { path, headers, body, request_id }
+        Self { path, headers, body }
     }
 }

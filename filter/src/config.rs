@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::lifecycle::Detail;
+
 /// How the chosen worker is named to Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -46,6 +48,8 @@ pub struct Config {
     pub max_prompt_tokens: Option<u64>,
     /// A prompt is worked on for so long before Envoy serves others.
     pub slice: Duration,
+    /// How much the indexer is told of answers.
+    pub lifecycle: Detail,
 }
 
 impl Default for Config {
@@ -64,6 +68,7 @@ impl Default for Config {
             cache_bytes: 4 << 20,
             max_prompt_tokens: None,
             slice: Duration::from_millis(2),
+            lifecycle: Detail::Full,
         }
     }
 }
@@ -87,6 +92,7 @@ const FIELDS: &[&str] = &[
     "cache_bytes",
     "max_prompt_tokens",
     "slice_us",
+    "lifecycle",
 ];
 
 /// A VM has 1 GiB, of which a body takes up to thrice its size (text, prompt, tokens).
@@ -159,6 +165,7 @@ impl Reader {
             cache_bytes: usize::try_from(cache_bytes).unwrap_or(defaults.cache_bytes),
             max_prompt_tokens: (max_prompt_tokens > 0).then_some(max_prompt_tokens),
             slice: Duration::from_micros(self.number("slice_us", slice_us, 100, 1_000_000)),
+            lifecycle: self.detail(defaults.lifecycle),
         }
     }
 
@@ -167,7 +174,7 @@ impl Reader {
             None => default,
             Some(Value::String(name)) if !name.is_empty() => name.clone(),
             Some(other) => {
-                self.errors.push(format!("{field} must be a name, not {other}"));
+                self.errors.push(format!("{field} must be a name, not {}", shown(other)));
                 default
             }
         }
@@ -176,7 +183,7 @@ impl Reader {
     fn number(&mut self, field: &str, default: u64, least: u64, most: u64) -> u64 {
         let Some(value) = self.fields.get(field) else { return default };
         value.as_u64().filter(|number| (least..=most).contains(number)).unwrap_or_else(|| {
-            self.errors.push(format!("{field} must be {least} to {most}, not {value}"));
+            self.errors.push(format!("{field} must be {least} to {most}, not {}", shown(value)));
             default
         })
     }
@@ -184,7 +191,7 @@ impl Reader {
     fn flag(&mut self, field: &str, default: bool) -> bool {
         let Some(value) = self.fields.get(field) else { return default };
         value.as_bool().unwrap_or_else(|| {
-            self.errors.push(format!("{field} must be true or false, not {value}"));
+            self.errors.push(format!("{field} must be true or false, not {}", shown(value)));
             default
         })
     }
@@ -196,7 +203,24 @@ impl Reader {
             Some("cluster_header") => Destination::ClusterHeader,
             _ => {
                 self.errors.push(format!(
-                    "destination must be \"override_host\" or \"cluster_header\", not {value}"
+                    "destination must be \"override_host\" or \"cluster_header\", not {}",
+                    shown(value)
+                ));
+                default
+            }
+        }
+    }
+
+    fn detail(&mut self, default: Detail) -> Detail {
+        let Some(value) = self.fields.get("lifecycle") else { return default };
+        match value.as_str() {
+            Some("off") => Detail::Off,
+            Some("coarse") => Detail::Coarse,
+            Some("full") => Detail::Full,
+            _ => {
+                self.errors.push(format!(
+                    "lifecycle must be \"off\", \"coarse\" or \"full\", not {}",
+                    shown(value)
                 ));
                 default
             }
@@ -211,6 +235,18 @@ impl Reader {
                 nearest.unwrap_or(&"")
             ));
         }
+    }
+}
+
+/// A value in an error. JSON's own writer is 15 KB of machine code.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
     }
 }
 
@@ -231,7 +267,8 @@ mod tests {
             br#"{"indexer_cluster":"i","deadline_ms":7,"max_body_bytes":9,
                 "destination":"cluster_header","overrides":true,"report":true,
                 "manifest_refresh_ms":60,"text_fallback":true,"breaker_failures":2,
-                "breaker_open_ms":3,"cache_bytes":0,"max_prompt_tokens":5,"slice_us":700}"#,
+                "breaker_open_ms":3,"cache_bytes":0,"max_prompt_tokens":5,"slice_us":700,
+                "lifecycle":"coarse"}"#,
         );
         let expected = Config {
             indexer_cluster: "i".to_owned(),
@@ -247,6 +284,7 @@ mod tests {
             cache_bytes: 0,
             max_prompt_tokens: Some(5),
             slice: Duration::from_micros(700),
+            lifecycle: Detail::Coarse,
         };
         assert_eq!(config, Ok(expected));
     }
@@ -254,10 +292,14 @@ mod tests {
     #[test]
     fn all_errors_come_at_once() {
         let ConfigError(errors) = Config::from_json(
-            br#"{"deadline":5,"deadline_ms":0,"report":"yes","destination":"x","indexer_cluster":""}"#,
+            br#"{"deadline":5,"deadline_ms":0,"report":"yes","destination":"x","indexer_cluster":"",
+                "lifecycle":"all"}"#,
         )
         .unwrap_err();
-        assert_eq!(errors.len(), 5, "{errors:?}");
+        assert_eq!(errors.len(), 6, "{errors:?}");
+        for part in ["1 to 60000, not 0", "not \"yes\"", "not \"x\"", "a name, not \"\""] {
+            assert!(errors.iter().any(|error| error.contains(part)), "{part} in {errors:?}");
+        }
     }
 
     #[test]

@@ -115,6 +115,10 @@ pub trait Host {
     fn request_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status>;
     /// Lets the held request go on. No request header can be set after it.
     fn resume_request(&self) -> Result<(), Status>;
+    /// A response header.
+    fn response_header(&self, name: &str) -> Result<String, Status>;
+    /// `length` bytes of the piece of the response body that passes, from `start` on.
+    fn response_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status>;
     /// Sets a response header in place of all of that name.
     fn set_response_header(&self, name: &str, value: &str) -> Result<(), Status>;
     /// Puts `wasm.{name}` into the stream's filter state, for the access log.

@@ -36,6 +36,7 @@ pub mod decide;
 pub mod download;
 pub mod host;
 pub mod inbound;
+pub mod lifecycle;
 pub mod memory;
 pub mod message;
 pub mod metrics;

@@ -56,6 +56,9 @@ pub const MODEL_FAILURES: &str = "warmpath_model_failures_total";
 /// Manifest and file fetches that failed, by `.reason.`.
 pub const FETCH_FAILURES: &str = "warmpath_fetch_failures_total";
 
+/// Reports of answers that the indexer did not get, by `.reason.`: `queue_full`, `call`.
+pub const REPORTS_LOST: &str = "warmpath_lifecycle_lost_total";
+
 /// The metrics of one VM: ids by name, and what this VM added to each gauge.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -74,7 +77,12 @@ impl Metrics {
 
     /// Adds one to the counter `name` with this reason.
     pub fn count_reason(&mut self, host: &dyn Host, name: &str, reason: &str) {
-        self.count(host, &format!("{name}.reason.{reason}"), 1);
+        self.count_reasons(host, name, reason, 1);
+    }
+
+    /// Adds to the counter `name` with this reason.
+    pub fn count_reasons(&mut self, host: &dyn Host, name: &str, reason: &str, by: u64) {
+        self.count(host, &format!("{name}.reason.{reason}"), by);
     }
 
     /// Records a duration in microseconds.

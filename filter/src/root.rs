@@ -1,6 +1,7 @@
 //! What one VM knows beyond single requests: configuration, models, breaker,
 //! metrics, and the calls under way.
 
+mod told;
 mod work;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::channel::{Channel, Heard};
 use crate::config::Config;
 use crate::decide;
 use crate::host::{self, Host, Level, Reply};
+use crate::lifecycle::{self, Reports};
 use crate::memory::Memory;
 use crate::message;
 use crate::metrics::{self, Metrics};
@@ -43,6 +45,7 @@ pub struct Root {
     pace: Pace,
     tasks: Tasks,
     memory: Memory,
+    reports: Reports,
     breaker: Breaker,
     metrics: Metrics,
     calls: BTreeMap<Call, Purpose>,
@@ -76,6 +79,8 @@ pub enum Purpose {
     File(String),
     /// The decision for the request of this context id.
     Decision(u32, Wait),
+    /// So many reports about answers.
+    Reports(u64),
 }
 
 /// The context id of a request, and what the indexer decided for it.
@@ -102,6 +107,7 @@ impl Root {
             pace,
             tasks: Tasks::default(),
             memory: Memory::default(),
+            reports: Reports::default(),
             breaker,
             metrics: Metrics::default(),
             calls: BTreeMap::new(),
@@ -170,6 +176,8 @@ impl Root {
             NEXT_SLICE
         } else if is_asking() {
             self.watch_period()
+        } else if self.reports.is_pressing() {
+            lifecycle::PAUSE.min(self.pause)
         } else {
             self.pause
         };
@@ -195,6 +203,7 @@ impl Root {
         let now = host.now();
         let mut late = self.give_up(host, now);
         late.extend(self.work_on(host));
+        self.send_reports(host, now);
         if self.is_poll_due(now) {
             self.polled = Some(now);
             self.poll(host);
@@ -388,6 +397,7 @@ impl Root {
                 self.note_decision(host, !failed);
                 return Some((context, decision));
             }
+            Purpose::Reports(count) => self.on_reports(host, count, reply),
             Purpose::Manifest => self.on_manifest(host, reply),
             Purpose::File(path) => self.on_file(host, &path, reply),
         }

@@ -12,6 +12,7 @@ use warmpath_protocol::Decision;
 use crate::decide::{self, Report};
 use crate::host::{Action, Host, Level};
 use crate::inbound::Inbound;
+use crate::lifecycle::{Answering, Detail};
 use crate::metrics;
 use crate::reason::{Fallback, Outcome};
 use crate::root::Root;
@@ -22,6 +23,8 @@ use crate::upload::Upload;
 pub struct Stream {
     context: u32,
     state: State,
+    /// The answer, where the indexer is told of it.
+    answering: Option<Answering>,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,8 @@ enum State {
     Awaiting {
         /// When the request's body had come to its end.
         since: Duration,
+        /// The id that it is routed under.
+        request_id: String,
     },
     /// The request went on.
     Forwarded(Outcome, Option<Report>),
@@ -49,7 +54,7 @@ enum State {
 impl Stream {
     /// The request of this context id.
     pub fn new(context: u32) -> Self {
-        Self { context, state: State::Headers }
+        Self { context, state: State::Headers, answering: None }
     }
 
     /// The request's headers are there.
@@ -142,16 +147,19 @@ impl Stream {
 
     fn on_request_end(&mut self, host: &dyn Host, root: &mut Root) -> Action {
         let since = host.now();
-        let State::Body(upload) = std::mem::replace(&mut self.state, State::Passing) else {
+        let State::Body(mut upload) = std::mem::replace(&mut self.state, State::Passing) else {
             return Action::Continue;
         };
+        let (inbound, context) = (&mut upload.inbound, self.context);
+        let made_up = || format!("{:x}-{context}", since.as_nanos());
+        let request_id = inbound.request_id.get_or_insert_with(made_up).clone();
         let begun = match upload.size {
             0 => Err(Fallback::NoBody),
             _ => root.begin(host, self.context, since, upload),
         };
         match begun {
             Ok(()) => {
-                self.state = State::Awaiting { since };
+                self.state = State::Awaiting { since, request_id };
                 Action::Pause
             }
             Err(fallback) => self.fall_back(host, root, fallback),
@@ -165,7 +173,8 @@ impl Stream {
         root: &mut Root,
         answer: Result<Decision, Fallback>,
     ) {
-        let State::Awaiting { since } = self.state else { return };
+        let State::Awaiting { since, request_id } = &mut self.state else { return };
+        let (since, request_id) = (*since, std::mem::take(request_id));
         let forwarded = answer.and_then(|decision| {
             for (name, value) in decide::upstream_headers(&decision, root.config()) {
                 host.set_request_header(name, &value).map_err(|_| Fallback::HeaderRefused)?;
@@ -174,6 +183,8 @@ impl Stream {
         });
         let (outcome, report) =
             forwarded.unwrap_or_else(|fallback| (Outcome::Fallback(fallback), None));
+        let is_told = report.is_some() && root.config().lifecycle > Detail::Off;
+        self.answering = is_told.then(|| Answering::new(request_id));
         let took = host.now().saturating_sub(since);
         root.metrics().time(host, metrics::DECISION, took);
         self.forward(host, root, outcome, report, Some(took));
@@ -214,8 +225,16 @@ impl Stream {
     }
 
     /// The answer's headers are about to go to the client.
-    pub fn on_response_headers(&mut self, host: &dyn Host, root: &Root) {
+    pub fn on_response_headers(&mut self, host: &dyn Host, root: &Root, end_of_stream: bool) {
         let State::Forwarded(outcome, report) = &self.state else { return };
+        if let Some(answering) = &mut self.answering {
+            let status = host.response_header(":status").ok().and_then(|text| text.parse().ok());
+            let content = host.response_header("content-type").unwrap_or_default();
+            answering.on_headers(status, content.starts_with("text/event-stream"));
+            if end_of_stream {
+                answering.on_end();
+            }
+        }
         if !root.config().report {
             return;
         }
@@ -227,12 +246,44 @@ impl Stream {
         }
     }
 
+    /// A piece of the answer's body passes. There may be thousands of them: nothing is
+    /// allocated and nothing asked of the host but for the first, and a few.
+    pub fn on_response_body(&mut self, host: &dyn Host, root: &mut Root, size: usize, end: bool) {
+        let Some(answering) = &mut self.answering else { return };
+        if answering.on_piece(size, end) {
+            root.report(host, answering.first());
+        }
+        if root.config().lifecycle == Detail::Full
+            && let Some((start, length)) = answering.worth_reading(size)
+            && let Ok(part) = host.response_body(start, length)
+        {
+            answering.on_read(&part);
+        }
+    }
+
+    /// Trailers came, and so all of the answer did.
+    pub fn on_response_trailers(&mut self) {
+        if let Some(answering) = &mut self.answering {
+            answering.on_end();
+        }
+    }
+
+    /// Reports how far the answer is, where it is any further than last time.
+    pub fn tell_growth(&mut self, host: &dyn Host, root: &mut Root) {
+        if let Some(growth) = self.answering.as_mut().and_then(Answering::growth) {
+            root.report(host, growth);
+        }
+    }
+
     /// The request is over, by its end or because a side left.
     pub fn on_done(&mut self, host: &dyn Host, root: &mut Root) {
         if let State::Awaiting { .. } = self.state {
             root.forget(self.context);
             let reason = Outcome::ClientGone.to_string();
             root.metrics().count_reason(host, metrics::REQUESTS, &reason);
+        }
+        if let Some(answering) = self.answering.take() {
+            root.report(host, answering.last());
         }
         self.state = State::Done;
     }

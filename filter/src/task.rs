@@ -137,12 +137,10 @@ impl Task {
                 let hashing = Hashing { inbound, bare: *bare, job, model, _share: share };
                 Ok(Begun::Hashing(Box::new(hashing)))
             }
-            Draft::Ask(bare) => Asking::hashes(&inbound, *bare, self.made_up_id())
-                .map(prepared)
-                .map(Begun::Prepared),
+            Draft::Ask(bare) => Asking::hashes(&inbound, *bare).map(prepared).map(Begun::Prepared),
             Draft::Text => {
                 let body = tools.host.request_body(0, size).map_err(|_| Fallback::BodyUnread)?;
-                let asking = Asking::text(&inbound, body, self.made_up_id());
+                let asking = Asking::text(&inbound, body);
                 Ok(Begun::Prepared(prepared(asking)))
             }
         }
@@ -162,13 +160,8 @@ impl Task {
         };
         let Hashed { tokens, reused_tokens, cut, .. } = hashed;
         let route = decide::complete(bare, hashed);
-        let asking = Asking::hashes(&inbound, route, self.made_up_id())?;
+        let asking = Asking::hashes(&inbound, route)?;
         Ok(Prepared { asking, tokens, reused_tokens, cut })
-    }
-
-    /// For a request that Envoy gave no id.
-    fn made_up_id(&self) -> String {
-        format!("{:x}-{}", self.since.as_nanos(), self.context)
     }
 }
 

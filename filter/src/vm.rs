@@ -42,6 +42,12 @@ impl<H: Host> Vm<H> {
     /// A root's timer.
     pub fn on_tick(&mut self, context: u32) {
         let Some(root) = self.roots.get_mut(&context) else { return };
+        if root.is_growth_due(&self.host) {
+            let streams = self.streams.values_mut().filter(|(root, _)| *root == context);
+            for (_, stream) in streams {
+                stream.tell_growth(&self.host, root);
+            }
+        }
         for answer in root.on_tick(&self.host) {
             self.answer(answer);
         }
@@ -69,8 +75,22 @@ impl<H: Host> Vm<H> {
     }
 
     /// See [`Stream::on_response_headers`].
-    pub fn on_response_headers(&mut self, context: u32) {
-        self.with(context, (), |host, root, stream| stream.on_response_headers(host, root));
+    pub fn on_response_headers(&mut self, context: u32, end_of_stream: bool) {
+        self.with(context, (), |host, root, stream| {
+            stream.on_response_headers(host, root, end_of_stream);
+        });
+    }
+
+    /// See [`Stream::on_response_body`].
+    pub fn on_response_body(&mut self, context: u32, size: usize, end_of_stream: bool) {
+        self.with(context, (), |host, root, stream| {
+            stream.on_response_body(host, root, size, end_of_stream);
+        });
+    }
+
+    /// See [`Stream::on_response_trailers`].
+    pub fn on_response_trailers(&mut self, context: u32) {
+        self.with(context, (), |_, _, stream| stream.on_response_trailers());
     }
 
     /// The answer to a call of any root's.

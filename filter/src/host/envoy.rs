@@ -1,8 +1,7 @@
 //! The host as Envoy implements it: proxy-wasm ABI 0.2.1.
 //!
 //! The only unsafe code of the project. A callback that is not exported here
-//! is one that Envoy does not make: request and response bodies beyond what is
-//! needed stream past the VM.
+//! is one that Envoy does not make.
 
 #![allow(unsafe_code)]
 
@@ -17,6 +16,7 @@ use crate::vm::Vm;
 /// `WasmBufferType` and `WasmHeaderMapType`, where used.
 mod abi {
     pub(super) const REQUEST_BODY: u32 = 0;
+    pub(super) const RESPONSE_BODY: u32 = 1;
     pub(super) const CALL_RESPONSE_BODY: u32 = 4;
     pub(super) const GRPC_MESSAGE: u32 = 5;
     pub(super) const PLUGIN_CONFIGURATION: u32 = 7;
@@ -191,6 +191,14 @@ impl Host for Envoy {
         checked(unsafe { proxy_continue_stream(abi::REQUEST_STREAM) })
     }
 
+    fn response_header(&self, name: &str) -> Result<String, Status> {
+        header(abi::RESPONSE_HEADERS, name)
+    }
+
+    fn response_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status> {
+        buffer(abi::RESPONSE_BODY, start, length)
+    }
+
     fn set_response_header(&self, name: &str, value: &str) -> Result<(), Status> {
         replace_header(abi::RESPONSE_HEADERS, name, value)
     }
@@ -302,23 +310,16 @@ fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-/// `:status` alone: an answer's other headers say nothing that we need.
-fn call_status() -> Option<u16> {
+/// One header alone, where the others say nothing that is needed.
+fn header(kind: u32, name: &str) -> Result<String, Status> {
     let (mut data, mut size) = (null_mut(), 0);
-    let name = ":status";
     // SAFETY: pointer and length are of a live string; the others are to
     // locals that outlive the call.
     let status = unsafe {
-        proxy_get_header_map_value(
-            abi::CALL_RESPONSE_HEADERS,
-            name.as_ptr(),
-            name.len(),
-            &mut data,
-            &mut size,
-        )
+        proxy_get_header_map_value(kind, name.as_ptr(), name.len(), &mut data, &mut size)
     };
-    let value = taken(status, data, size).ok()?;
-    std::str::from_utf8(&value).ok()?.parse().ok()
+    let value = taken(status, data, size)?;
+    String::from_utf8(value).map_err(|_| Status::PARSE_FAILURE)
 }
 
 thread_local! {
@@ -393,8 +394,20 @@ extern "C" fn proxy_on_request_trailers(context: u32, _count: usize) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_headers(context: u32, _count: usize, _end_of_stream: u32) -> u32 {
-    with((), |vm| vm.on_response_headers(context));
+extern "C" fn proxy_on_response_headers(context: u32, _count: usize, end_of_stream: u32) -> u32 {
+    with((), |vm| vm.on_response_headers(context, end_of_stream != 0));
+    Action::Continue as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_body(context: u32, size: usize, end_of_stream: u32) -> u32 {
+    with((), |vm| vm.on_response_body(context, size, end_of_stream != 0));
+    Action::Continue as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_trailers(context: u32, _count: usize) -> u32 {
+    with((), |vm| vm.on_response_trailers(context));
     Action::Continue as u32
 }
 
@@ -406,7 +419,9 @@ extern "C" fn proxy_on_http_call_response(
     body_size: usize,
     _trailers: usize,
 ) {
-    let status = if headers == 0 { None } else { call_status() };
+    let status =
+        if headers == 0 { None } else { header(abi::CALL_RESPONSE_HEADERS, ":status").ok() };
+    let status = status.and_then(|status| status.parse().ok());
     let body =
         if body_size == 0 { Ok(Vec::new()) } else { buffer(abi::CALL_RESPONSE_BODY, 0, body_size) };
     // A body that can not be read is as good as none: no decision is empty.

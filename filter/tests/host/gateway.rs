@@ -212,8 +212,22 @@ impl Gateway {
 
     /// The response's headers pass, and are what the client gets.
     pub fn respond(&mut self, context: u32) -> BTreeMap<String, String> {
-        self.filter.on_response_headers(context);
+        self.filter.on_response_headers(context, false);
         self.request(context).response_headers.clone()
+    }
+
+    /// The worker's answer begins, streamed or whole.
+    pub fn answer_begins(&mut self, context: u32, status: u16, content: &str) {
+        let headers = [(":status", status.to_string()), ("content-type", content.to_owned())];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value));
+        self.request(context).response_headers.extend(headers);
+        self.filter.on_response_headers(context, false);
+    }
+
+    /// A piece of it passes.
+    pub fn piece(&mut self, context: u32, bytes: &[u8], end: bool) {
+        self.request(context).piece = bytes.to_vec();
+        self.filter.on_response_body(context, bytes.len(), end);
     }
 
     /// The sum of a counter or a gauge; the number of a histogram's values.

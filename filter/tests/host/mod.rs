@@ -26,7 +26,9 @@ pub trait Filter {
     fn on_request_headers(&mut self, context: u32, end_of_stream: bool) -> Action;
     fn on_request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action;
     fn on_request_trailers(&mut self, context: u32) -> Action;
-    fn on_response_headers(&mut self, context: u32);
+    fn on_response_headers(&mut self, context: u32, end_of_stream: bool);
+    fn on_response_body(&mut self, context: u32, size: usize, end_of_stream: bool);
+    fn on_response_trailers(&mut self, context: u32);
     fn on_call_reply(&mut self, token: u32, reply: &Reply);
     fn on_stream_message(&mut self, token: u32, message: &[u8]);
     fn on_stream_close(&mut self, token: u32);
@@ -56,6 +58,10 @@ pub struct Held {
     pub headers: Headers,
     pub body: Vec<u8>,
     pub response_headers: BTreeMap<String, String>,
+    /// The piece of the answer that passes.
+    pub piece: Vec<u8>,
+    /// How often the answer was looked at.
+    pub looks: usize,
     pub filter_state: BTreeMap<String, String>,
     /// How often it was resumed.
     pub resumed: usize,
@@ -187,6 +193,18 @@ impl Host for Fake {
         self.with_request(|request| request.resumed += 1)
     }
 
+    fn response_header(&self, name: &str) -> Result<String, Status> {
+        let header = self.with_request(|request| request.response_headers.get(name).cloned())?;
+        header.ok_or(Status::BAD_ARGUMENT)
+    }
+
+    fn response_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status> {
+        self.with_request(|request| {
+            request.looks += 1;
+            request.piece[start..][..length].to_vec()
+        })
+    }
+
     fn set_response_header(&self, name: &str, value: &str) -> Result<(), Status> {
         self.with_request(|request| {
             request.response_headers.insert(name.to_owned(), value.to_owned());
@@ -310,9 +328,19 @@ impl Filter for Native {
         self.vm.on_request_trailers(context)
     }
 
-    fn on_response_headers(&mut self, context: u32) {
+    fn on_response_headers(&mut self, context: u32, end_of_stream: bool) {
         self.host.enter(context);
-        self.vm.on_response_headers(context);
+        self.vm.on_response_headers(context, end_of_stream);
+    }
+
+    fn on_response_body(&mut self, context: u32, size: usize, end_of_stream: bool) {
+        self.host.enter(context);
+        self.vm.on_response_body(context, size, end_of_stream);
+    }
+
+    fn on_response_trailers(&mut self, context: u32) {
+        self.host.enter(context);
+        self.vm.on_response_trailers(context);
     }
 
     fn on_call_reply(&mut self, token: u32, reply: &Reply) {

@@ -113,9 +113,23 @@ impl Filter for Wasm {
         self.action("proxy_on_request_trailers", (context, 1))
     }
 
-    fn on_response_headers(&mut self, context: u32) {
+    fn on_response_headers(&mut self, context: u32, end_of_stream: bool) {
         self.enter(context);
-        let action = self.action("proxy_on_response_headers", (context, 1, 0));
+        let end_of_stream = u32::from(end_of_stream);
+        let action = self.action("proxy_on_response_headers", (context, 1, end_of_stream));
+        assert_eq!(action, Action::Continue);
+    }
+
+    fn on_response_body(&mut self, context: u32, size: usize, end_of_stream: bool) {
+        self.enter(context);
+        let end_of_stream = u32::from(end_of_stream);
+        let action = self.action("proxy_on_response_body", (context, size as u32, end_of_stream));
+        assert_eq!(action, Action::Continue);
+    }
+
+    fn on_response_trailers(&mut self, context: u32) {
+        self.enter(context);
+        let action = self.action("proxy_on_response_trailers", (context, 1));
         assert_eq!(action, Action::Continue);
     }
 
@@ -228,6 +242,7 @@ fn log_and_time(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
             let host = host(&env);
             let buffer = match kind {
                 0 => host.request_body(start as usize, size as usize),
+                1 => host.response_body(start as usize, size as usize),
                 // The answer to a call, and a message of a stream.
                 4 | 5 => Ok(host.state().reply.body.clone()),
                 7 => host.configuration(size as usize),
@@ -259,10 +274,15 @@ fn headers(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
         env,
         "proxy_get_header_map_value",
         |mut env: Env<'_>, kind: u32, name: u32, name_size: u32, at: u32, size_at: u32| -> u32 {
-            assert_eq!((kind, text(&env, name, name_size).as_str()), (6, ":status"));
-            let status = host(&env).state().reply.status;
-            let Some(status) = status else { return 1 };
-            give(&mut env, status.to_string().as_bytes(), at, size_at);
+            let name = text(&env, name, name_size);
+            let host = host(&env);
+            let value = match (kind, name.as_str()) {
+                (2, _) => host.response_header(&name).ok(),
+                (6, ":status") => host.state().reply.status.map(|status| status.to_string()),
+                other => panic!("nobody asks for {other:?}"),
+            };
+            let Some(value) = value else { return 1 };
+            give(&mut env, value.as_bytes(), at, size_at);
             0
         },
     )?;

@@ -189,17 +189,6 @@ pub fn a_json_answer_will_do(start: Start) {
     assert_eq!(gateway.reason(context), "load");
 }
 
-pub fn nothing_is_read_of_the_response(start: Start) {
-    let mut gateway = Gateway::ready(start, r#"{"report":true}"#);
-    let (context, call) = gateway.ask("tiny");
-    gateway.decide(&call, &decision());
-    gateway.respond(context);
-    gateway.filter.on_done(context);
-    gateway.filter.on_delete(context);
-    assert_eq!(gateway.metric("warmpath_requests_total.reason.client_gone"), 0);
-    assert!(gateway.take_calls().is_empty());
-}
-
 pub fn the_deadline_counts_from_the_call_and_our_own_work_is_no_waiting(start: Start) {
     let settings = r#"{"deadline_ms":20,"breaker_failures":1,"report":true}"#;
     let mut gateway = Gateway::ready(start, settings);

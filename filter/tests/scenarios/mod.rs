@@ -7,6 +7,7 @@ pub mod body;
 pub mod decisions;
 pub mod failures;
 pub mod headers;
+pub mod lifecycle;
 pub mod models;
 pub mod slices;
 pub mod stream;
@@ -38,7 +39,6 @@ macro_rules! every_scenario {
             decisions: a_pin_does_not_need_a_tokenizer,
             decisions: the_response_reports_only_where_asked,
             decisions: a_json_answer_will_do,
-            decisions: nothing_is_read_of_the_response,
             decisions: the_deadline_counts_from_the_call_and_our_own_work_is_no_waiting,
             failures: every_failed_answer_has_its_reason,
             failures: a_call_that_can_not_start_falls_back,
@@ -62,6 +62,15 @@ macro_rules! every_scenario {
             models: a_table_of_another_format_is_no_table,
             models: models_that_share_a_table_fetch_it_once,
             models: gauges_go_when_the_vm_does,
+            lifecycle: a_streamed_answer_is_told_in_batches,
+            lifecycle: a_whole_answer_tells_what_the_engine_had_cached,
+            lifecycle: who_leaves_aborts,
+            lifecycle: an_error_teaches_no_first_token,
+            lifecycle: what_was_not_routed_is_not_told,
+            lifecycle: the_operator_chooses_how_much_is_told,
+            lifecycle: pieces_cost_nothing,
+            lifecycle: reports_are_bounded_and_losses_counted,
+            lifecycle: trailers_end_an_answer,
             slices: a_long_prompt_is_worked_off_tick_by_tick,
             slices: a_short_prompt_does_not_wait_behind_a_long_one,
             slices: long_prompts_take_turns,
