@@ -11,7 +11,7 @@ use crate::segment::{Cursor, Found, Segment};
 use crate::table::read_u32;
 
 /// Nodes, edges and tokens counted (12 bytes), then how many first bytes there are and up
-/// to three of them, or [`MANY`] and nothing.
+/// to three of them, or 4 and nothing where there are more.
 pub(crate) const HEADER: usize = 16;
 /// Node of each first byte, 256 words; 0 is none.
 pub(crate) const ROOTS: usize = 1024;
