@@ -6,8 +6,10 @@
 //! They take their arguments themselves.
 
 mod gateway;
+mod prompt;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use warmpath_testbed::build;
@@ -31,7 +33,7 @@ enum What {
     Radix(Passed),
     /// Tokenizing, and prompts as a whole, beside other tokenizers
     #[command(disable_help_flag = true)]
-    Prompt(Passed),
+    Prompt(Prompt),
 }
 
 /// What the benchmark itself reads; `--help` lists it.
@@ -41,12 +43,42 @@ struct Passed {
     rest: Vec<OsString>,
 }
 
+#[derive(clap::Args)]
+struct Prompt {
+    /// Measure the filter's own in a real Envoy instead
+    #[arg(long)]
+    in_envoy: bool,
+    /// Folder with a tokenizer.json, any number of times; the tests' small model where absent
+    #[arg(long = "tokenizer", value_name = "DIR")]
+    tokenizers: Vec<PathBuf>,
+    /// Print the figures as JSON at the end
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    more: Passed,
+}
+
+impl Prompt {
+    fn passed(&self) -> Vec<OsString> {
+        let mut passed = Vec::new();
+        for folder in &self.tokenizers {
+            passed.extend(["--tokenizer".into(), folder.into()]);
+        }
+        passed.extend(self.json.then(|| "--json".into()));
+        passed.extend_from_slice(&self.more.rest);
+        passed
+    }
+}
+
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Gateway(arguments) => gateway::run(arguments).await,
         What::Routing(passed) => package("routing", &passed.rest),
         What::Radix(passed) => package("radix", &passed.rest),
-        What::Prompt(passed) => package("prompt", &passed.rest),
+        What::Prompt(arguments) if arguments.in_envoy => {
+            prompt::run(&arguments.tokenizers, arguments.json).await
+        }
+        What::Prompt(arguments) => package("prompt", &arguments.passed()),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
 use warmpath_prompt::{ChatTemplate, ModelFolder, ModelSpec};
 
-use crate::texts::{self, Random};
+use crate::bodies::{Bodies, bodies};
+use crate::texts;
 
 /// Where the repository is, which has texts and a template.
 pub(crate) fn repository() -> PathBuf {
@@ -45,24 +45,12 @@ pub(crate) fn make(folder: &Path, tokenizer: &Path) -> Result<Made> {
     write(&folder.join("hard"), &texts::hard(of("prose")))?;
 
     std::fs::write(folder.join("spec.json"), serde_json::to_vec(&spec(tokenizer)?)?)?;
-    let (chat, bodies) = (of("chat"), folder.join("bodies"));
-    std::fs::create_dir_all(&bodies)?;
-    let mut source = Source { text: chat, random: Random::new(13) };
-    let warm_up = source.messages(16 << 10);
-    let mut turns = source.messages(64 << 10);
-    let first = body(&turns);
-    turns.push(json!({"role": "assistant", "content": source.piece(700)}));
-    turns.push(json!({"role": "user", "content": source.piece(300)}));
-    // 128k tokens of such text are some 450 KB.
-    let long = source.messages(450 << 10);
-    let all = [
-        ("warm-up", body(&warm_up)),
-        ("first", first),
-        ("second", body(&turns)),
-        ("long", body(&long)),
-    ];
+    let folder = folder.join("bodies");
+    std::fs::create_dir_all(&folder)?;
+    let Bodies { warm_up, first, second, long } = bodies(of("chat"));
+    let all = [("warm-up", warm_up), ("first", first), ("second", second), ("long", long)];
     for (name, body) in all {
-        std::fs::write(bodies.join(name).with_extension("json"), body)?;
+        std::fs::write(folder.join(name).with_extension("json"), body)?;
     }
     Ok(Made { compile_ms, table_mb, refused })
 }
@@ -85,38 +73,4 @@ fn write(folder: &Path, texts: &[(&str, String)]) -> Result<()> {
         std::fs::write(folder.join(name).with_extension("txt"), text)?;
     }
     Ok(())
-}
-
-fn body(messages: &[Value]) -> String {
-    json!({"model": "bench", "stream": true, "messages": messages}).to_string()
-}
-
-/// Text that no two messages share.
-struct Source<'a> {
-    text: &'a str,
-    random: Random,
-}
-
-impl<'a> Source<'a> {
-    fn piece(&mut self, bytes: usize) -> &'a str {
-        let mut at = bytes.min(self.text.len());
-        while !self.text.is_char_boundary(at) {
-            at += 1;
-        }
-        let (piece, rest) = self.text.split_at(at);
-        self.text = rest;
-        piece
-    }
-
-    fn messages(&mut self, bytes: usize) -> Vec<Value> {
-        let mut messages = vec![json!({"role": "system", "content": self.piece(1_500)})];
-        let mut left = bytes.saturating_sub(1_500);
-        while left > 0 {
-            let length = (200 + self.random.below(4_000)).min(left);
-            let role = if messages.len() % 2 == 1 { "user" } else { "assistant" };
-            messages.push(json!({"role": role, "content": self.piece(length)}));
-            left -= length;
-        }
-        messages
-    }
 }

@@ -17,6 +17,8 @@ mod measure;
 mod turns;
 
 #[cfg(not(target_family = "wasm"))]
+mod bodies;
+#[cfg(not(target_family = "wasm"))]
 mod child;
 #[cfg(not(target_family = "wasm"))]
 mod folder;

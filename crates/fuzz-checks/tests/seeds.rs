@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use warmpath_fuzz_checks::{CHECKS, Check};
 
-/// Mutations of each seed. Enough to notice what is broken thoroughly; the rare is
-/// for the fuzzers.
+/// Mutations of each seed, unless `WARMPATH_MUTATIONS` says otherwise. Enough to notice
+/// what is broken thoroughly; the rare is for the fuzzers.
 const MUTATIONS: usize = 60;
 
 /// Numbers that look random, the same in every run.
@@ -40,6 +40,19 @@ impl Random {
     }
 }
 
+/// Prints what was being tried when its check panicked.
+struct Shown<'a>(&'a str, &'a [u8]);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let path = std::env::temp_dir().join(format!("warmpath-{}-failed", self.0));
+            let written = std::fs::write(&path, self.1);
+            eprintln!("input of the check {}: {} {written:?}", self.0, path.display());
+        }
+    }
+}
+
 fn seeds(check: Check) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(check.name);
     let entries =
@@ -53,13 +66,18 @@ fn survives(name: &str) {
     let check = *CHECKS.iter().find(|check| check.name == name).unwrap();
     let seeds = seeds(check);
     assert!(!seeds.is_empty(), "{name} has no seeds");
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mutations = std::env::var("WARMPATH_MUTATIONS").ok();
+    let mutations = mutations.and_then(|many| many.parse().ok()).unwrap_or(MUTATIONS);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ mutations as u64);
     for seed in &seeds {
         (check.run)(seed);
-        for _ in 0..MUTATIONS {
+        for _ in 0..mutations {
             let other = &seeds[random.below(seeds.len())];
             let data = random.mutate(seed, other);
+            // Left in a file where it fails.
+            let shown = Shown(name, &data);
             (check.run)(&data);
+            drop(shown);
         }
     }
 }
