@@ -86,7 +86,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
 fn package(name: &str, arguments: &[OsString]) -> Result<()> {
     let manifest = build::workspace_root().join("benches").join(name).join("Cargo.toml");
     let mut command = build::cargo();
-    command.args(["run", "--release", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+    command.args(["run", "--release", "--quiet", "--manifest-path"]).arg(manifest);
     // Paths among the arguments are meant from where the caller is.
     command.current_dir(std::env::current_dir()?);
     let status = command.arg("--").args(arguments).status()?;

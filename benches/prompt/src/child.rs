@@ -70,15 +70,7 @@ pub(crate) fn v8() -> Result<Option<Machine>> {
         None => folder.join("target"),
     };
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args([
-        "build",
-        "--profile",
-        "wasm",
-        "--target",
-        "wasm32-wasip1",
-        "--quiet",
-        "--locked",
-    ]);
+    command.args(["build", "--profile", "wasm", "--target", "wasm32-wasip1", "--quiet"]);
     command.arg("--manifest-path").arg(folder.join("Cargo.toml"));
     // The repository's .cargo/config.toml has the flags of the filter.
     command.current_dir(&folder).env("CARGO_TARGET_DIR", &target);
