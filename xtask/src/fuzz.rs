@@ -12,9 +12,9 @@ use crate::output;
 /// The bins of `fuzz/Cargo.toml`.
 const TARGETS: [&str; 7] = ["body", "template", "table", "index", "snapshot", "events", "protocol"];
 
-/// What one input may take. A body that costs a second would be a finding; a busy
-/// machine with overflow checks on is not.
-const SECONDS_PER_INPUT: u32 = 20;
+/// What one input may take. The first one makes the tests' model, with overflow checks
+/// on and perhaps on a busy machine; a loop without end is longer.
+const SECONDS_PER_INPUT: u32 = 120;
 /// What a process may take; more than the largest table needs many times over.
 const MEBIBYTES: u32 = 3072;
 

@@ -34,7 +34,7 @@ pub(crate) fn check(data: &[u8]) {
         }
         // Mostly the next one; sometimes a gap, a repetition, a restart.
         seq = match bytes.byte() {
-            step @ 1..=5 => seq + u64::from(step),
+            step @ 1..=5 => seq.wrapping_add(u64::from(step)),
             6 => 0,
             7 => u64::MAX,
             8 => seq,

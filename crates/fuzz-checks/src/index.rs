@@ -10,10 +10,11 @@ use crate::bytes::Bytes;
 /// Auditing costs as much as there is in the index.
 const MOST_OPERATIONS: usize = 200;
 pub(crate) const LONGEST: usize = 40;
-/// Room for some hundreds of blocks. Of so small a ceiling the index takes an eighth for
-/// what a change may need beside its blocks, which does not always do.
+/// Room for some hundreds of blocks. What a change may need beside its blocks, the index
+/// reckons with as 64 KiB, and as an eighth of ceilings below 512: those may be passed
+/// by as much.
 const CEILING: usize = 48 << 10;
-const MOST_BYTES: usize = CEILING + CEILING / 8;
+const MOST_BYTES: usize = CEILING + (64 << 10);
 
 pub(crate) fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
