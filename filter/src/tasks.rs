@@ -5,10 +5,9 @@
 //! take turns, in the order that they came: whoever has the least left would be done
 //! sooner by going first, but a stream of shorter ones would then starve the long ones.
 //!
-//! Between two slices Envoy has its event loop back. The next one is a tick of the VM's
-//! timer: set to 1 ms from a clock that the loop reads once a round, it is due as soon
-//! as a slice of more than that has ended, and the loop looks at all sockets before
-//! it. ARCHITECTURE.md tells what else was tried.
+//! Between two slices Envoy has its event loop back: the next is a tick of the VM's
+//! timer, and the loop looks at all sockets before it. ARCHITECTURE.md tells what that
+//! costs and what else was considered.
 
 use std::collections::VecDeque;
 

@@ -3,6 +3,7 @@
 //! Each test has a stack of its own on free ports, so they run side by side.
 //! None asserts a time; waiting is for a state, and bounded.
 
+mod answers;
 mod bodies;
 mod configs;
 mod containers;
