@@ -147,11 +147,7 @@ impl Root {
     /// way are answered.
     pub fn on_configure(&mut self, host: &dyn Host, size: usize) -> Vec<Answer> {
         self.on_done(host);
-        let asked = std::mem::take(&mut self.calls).into_values().filter_map(|purpose| {
-            let Purpose::Decision(context, _) = purpose else { return None };
-            Some(context)
-        });
-        let left = asked.chain(self.tasks.drain());
+        let left = lose(&mut self.calls, |_, _| true).into_iter().chain(self.tasks.drain());
         let left = left.map(|context| (context, Err(Fallback::Reconfigured))).collect();
         let read = host.configuration(size).map_err(|status| status.to_string());
         *self = match read
@@ -235,24 +231,19 @@ impl Root {
         }
     }
 
-    /// Drops the calls for decisions that are overdue: their answers, should
-    /// they come, are nobody's.
+    /// Gives up the decisions that are overdue.
     fn give_up(&mut self, host: &dyn Host, now: Duration) -> Vec<Answer> {
         let (patience, deadline) = (&self.patience, self.config.deadline);
-        let overdue = self.calls.extract_if(.., |_, purpose| match purpose {
-            Purpose::Decision(_, wait) => patience.waited(*wait, now) >= deadline,
-            _ => false,
-        });
-        let late: Vec<_> = overdue
-            .filter_map(|(_, purpose)| match purpose {
-                Purpose::Decision(context, _) => Some((context, Err(Fallback::IndexerTimeout))),
-                _ => None,
-            })
-            .collect();
-        for _ in &late {
+        let late = lose(&mut self.calls, |_, wait| patience.waited(wait, now) >= deadline);
+        self.fail(host, late, Fallback::IndexerTimeout)
+    }
+
+    /// The answers of decisions that failed.
+    fn fail(&mut self, host: &dyn Host, lost: Vec<u32>, why: Fallback) -> Vec<Answer> {
+        for _ in &lost {
             self.note_decision(host, false);
         }
-        late
+        lost.into_iter().map(|context| (context, Err(why))).collect()
     }
 
     fn fetch_manifest(&mut self, host: &dyn Host) {
@@ -373,18 +364,8 @@ impl Root {
     /// The stream is gone, and with it what was asked on it.
     pub fn on_stream_close(&mut self, host: &dyn Host) -> Vec<Answer> {
         self.channel.close(host);
-        let lost: Vec<_> = self
-            .calls
-            .extract_if(.., |call, _| matches!(call, Call::Stream(_)))
-            .filter_map(|(_, purpose)| match purpose {
-                Purpose::Decision(context, _) => Some((context, Err(Fallback::IndexerUnavailable))),
-                _ => None,
-            })
-            .collect();
-        for _ in &lost {
-            self.note_decision(host, false);
-        }
-        lost
+        let lost = lose(&mut self.calls, |call, _| matches!(call, Call::Stream(_)));
+        self.fail(host, lost, Fallback::IndexerUnavailable)
     }
 
     /// Takes the answer to a call. A decision comes back with the context id of
@@ -467,4 +448,18 @@ impl Root {
         self.channel.close(host);
         self.metrics.withdraw(host);
     }
+}
+
+/// Takes the decisions out that are lost, by their contexts: their answers, should
+/// they come, are nobody's.
+fn lose(calls: &mut BTreeMap<Call, Purpose>, is_lost: impl Fn(&Call, Wait) -> bool) -> Vec<u32> {
+    let lost = calls.extract_if(.., |call, purpose| match purpose {
+        Purpose::Decision(_, wait) => is_lost(call, *wait),
+        _ => false,
+    });
+    lost.filter_map(|(_, purpose)| match purpose {
+        Purpose::Decision(context, _) => Some(context),
+        _ => None,
+    })
+    .collect()
 }

@@ -101,6 +101,17 @@ pub(super) enum Unset {
     Kept,
 }
 
+/// A chat body with what other endpoints' bodies say in the same fields.
+pub(super) fn carried(body: &mut Dict) -> Dict {
+    let mut chat = Dict::default();
+    for field in ["chat_template_kwargs", "kv_transfer_params"] {
+        if let Some(value) = body.remove(field) {
+            chat.set(field, value);
+        }
+    }
+    chat
+}
+
 /// A chat of what was read of its messages and tools, and of the other fields of `body`.
 pub(super) fn assemble(
     mut body: Dict,

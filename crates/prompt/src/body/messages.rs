@@ -4,7 +4,7 @@
 //! messages among the others stay there, and how thinking is turned off.
 
 use super::Asked;
-use super::chat::{Unset, assemble, tools};
+use super::chat::{Unset, assemble, carried, tools};
 use super::message::{self, Message};
 use crate::Refusal;
 use crate::json::{Dict, Json, Str};
@@ -55,12 +55,7 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
         }
         Some(_) => return Err(Refusal::Invalid("tools")),
     };
-    let mut chat = Dict::default();
-    for field in ["chat_template_kwargs", "kv_transfer_params"] {
-        if let Some(value) = body.remove(field) {
-            chat.set(field, value);
-        }
-    }
+    let mut chat = carried(&mut body);
     let kind = |value: &Dict| value.get("type").and_then(Json::as_str).map(str::to_owned);
     match body.given("thinking").map(|thinking| thinking.as_dict().and_then(kind)) {
         None => {}

@@ -3,7 +3,7 @@
 //! The engine keeps earlier responses in one process's memory, so what a
 //! `previous_response_id` stands for can not be known here.
 
-use super::chat::{Unset, assemble, tools};
+use super::chat::{Unset, assemble, carried, tools};
 use super::message::{self, Message, decoded};
 use super::{Asked, messages::Late};
 use crate::Refusal;
@@ -61,12 +61,7 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
         }
         Some(_) => return Err(Refusal::Invalid("tools")),
     };
-    let mut chat = Dict::default();
-    for field in ["chat_template_kwargs", "kv_transfer_params"] {
-        if let Some(value) = body.remove(field) {
-            chat.set(field, value);
-        }
-    }
+    let mut chat = carried(&mut body);
     match body.remove("reasoning") {
         None | Some(Json::Null) => {}
         Some(Json::Dict(mut reasoning)) => {

@@ -17,31 +17,12 @@ pub(crate) const JOINED: &str = "warmpath_joined";
 /// before it. Only where nothing but `+` stands between the terms.
 pub(crate) fn join_sums(prepared: &str) -> String {
     let mut out = String::with_capacity(prepared.len());
-    let mut rest = prepared;
-    let mut raw = false;
-    while let Some(at) = rest.find('{') {
-        let (text, tag) = rest.split_at(at);
-        out.push_str(text);
-        let length = match tag.as_bytes() {
-            [b'{', b'%', ..] => {
-                let length = tag_length(tag, "%}");
-                match word(tag.split_at(length).0) {
-                    "raw" => raw = true,
-                    "endraw" => raw = false,
-                    _ => {}
-                }
-                length
-            }
-            [b'{', b'{', ..] if !raw => tag_length(tag, "}}"),
-            [b'{', b'#', ..] if !raw => tag.find("#}").map_or(tag.len(), |end| end + 2),
-            _ => 1,
-        };
-        let (tag, tail) = tag.split_at(length);
-        let sum = if tag.starts_with("{{") && !raw { joined(tag) } else { None };
-        out.push_str(sum.as_deref().unwrap_or(tag));
-        rest = tail;
+    for part in Parts::of(prepared) {
+        match part {
+            Part::Text(same) | Part::Statement(same, _) => out.push_str(same),
+            Part::Expression(tag) => out.push_str(joined(tag).as_deref().unwrap_or(tag)),
+        }
     }
-    out.push_str(rest);
     out
 }
 
@@ -105,43 +86,71 @@ fn terms(sum: &str) -> Option<Vec<&str>> {
 pub(crate) fn prepare(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
-    let mut rest = source.as_str();
-    let mut raw = false;
-    while let Some(at) = rest.find('{') {
-        let (text, tag) = rest.split_at(at);
-        out.push_str(text);
-        let length = match tag.as_bytes() {
-            [b'{', b'%', ..] => {
-                let length = tag_length(tag, "%}");
-                let (tag, _) = tag.split_at(length);
-                let word = word(tag);
-                if !raw || word == "endraw" {
-                    raw = word == "raw";
-                    statement(&mut out, tag, word);
-                } else {
-                    out.push_str(tag);
-                }
-                length
-            }
-            [b'{', b'{', ..] if !raw => {
-                let length = tag_length(tag, "}}");
-                expression(&mut out, tag.split_at(length).0);
-                length
-            }
-            [b'{', b'#', ..] if !raw => {
-                let length = tag.find("#}").map_or(tag.len(), |end| end + 2);
-                out.push_str(tag.split_at(length).0);
-                length
-            }
-            _ => {
-                out.push('{');
-                1
-            }
-        };
-        rest = tag.split_at(length).1;
+    for part in Parts::of(&source) {
+        match part {
+            Part::Text(same) => out.push_str(same),
+            Part::Statement(tag, word) => statement(&mut out, tag, word),
+            Part::Expression(tag) => expression(&mut out, tag),
+        }
     }
-    out.push_str(rest);
     out
+}
+
+/// A stretch of a template's source.
+enum Part<'s> {
+    /// What is written as it stands: text, comments, and tags in a raw block.
+    Text(&'s str),
+    /// `{% … %}`, and its first word.
+    Statement(&'s str, &'s str),
+    /// `{{ … }}`
+    Expression(&'s str),
+}
+
+/// The stretches of a source, in order and without gaps.
+struct Parts<'s> {
+    rest: &'s str,
+    raw: bool,
+}
+
+impl<'s> Parts<'s> {
+    fn of(source: &'s str) -> Self {
+        Self { rest: source, raw: false }
+    }
+
+    fn take(&mut self, length: usize) -> &'s str {
+        let (part, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        part
+    }
+}
+
+impl<'s> Iterator for Parts<'s> {
+    type Item = Part<'s>;
+
+    fn next(&mut self) -> Option<Part<'s>> {
+        let part = match self.rest.as_bytes() {
+            [] => return None,
+            [b'{', b'%', ..] => {
+                let tag = self.take(tag_length(self.rest, "%}"));
+                let word = word(tag);
+                if self.raw && word != "endraw" {
+                    return Some(Part::Text(tag));
+                }
+                self.raw = word == "raw";
+                Part::Statement(tag, word)
+            }
+            [b'{', b'{', ..] if !self.raw => {
+                Part::Expression(self.take(tag_length(self.rest, "}}")))
+            }
+            [b'{', b'#', ..] if !self.raw => {
+                let length = self.rest.find("#}").map_or(self.rest.len(), |end| end + 2);
+                Part::Text(self.take(length))
+            }
+            [b'{', ..] => Part::Text(self.take(1)),
+            _ => Part::Text(self.take(self.rest.find('{').unwrap_or(self.rest.len()))),
+        };
+        Some(part)
+    }
 }
 
 /// Whether `source` marks what the model generates, with a tag that is transformers' own.
