@@ -11,22 +11,29 @@ tokens of one pooled cache, spread evenly. The arrivals are sped up or slowed do
 to a share of that.
 */
 
+mod chooser;
+mod dynamo;
 mod engine;
 mod load;
 mod measure;
 mod oracle;
+mod plot;
+mod report;
 mod world;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use warmpath_indexer::policy::{Settings, names};
 
+use chooser::{Chooser, Ours};
+use dynamo::Dynamo;
 use engine::Costs;
 use load::Load;
 use measure::Figures;
-use world::Setup;
+use report::Comparison;
 
 /// Compares the routing policies on simulated workers in virtual time
 #[derive(Parser)]
@@ -38,15 +45,18 @@ struct Arguments {
     /// Shares of the fleet's capacity, in percent
     #[arg(long, value_delimiter = ',', default_values_t = [70.0, 95.0])]
     capacity: Vec<f64>,
-    /// Policies to compare [default: all]
+    /// Policies to compare, dynamo among them [default: all]
     #[arg(long, value_delimiter = ',')]
     policies: Vec<String>,
+    /// A Python with the wheel ai-dynamo-runtime, for Dynamo's selection service
+    #[arg(long, default_value = "python3")]
+    dynamo_python: PathBuf,
     /// Loads to run [default: all]: conversation, shared-prefix, hot-prefix, no-sharing, agentic
     #[arg(long, value_delimiter = ',')]
     loads: Vec<String>,
-    /// The Mooncake conversation trace
-    #[arg(long, default_value = "../shared/traces/conversation_trace.jsonl")]
-    trace: PathBuf,
+    /// The Mooncake conversation trace; without it only loads that are made are run
+    #[arg(long, env = "WARMPATH_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Requests of each load that is made
     #[arg(long, default_value_t = 8000)]
     requests: usize,
@@ -59,22 +69,71 @@ struct Arguments {
     /// Do not report first tokens and ends: what an engine tells of itself is all
     #[arg(long)]
     no_lifecycle: bool,
+    /// Folder for a report with plots: routing.md and SVG files
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// End with one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// The name that Dynamo's selection service has among the policies.
+const DYNAMO: &str = "dynamo";
+/// Pure overlap, whatever the load: nobody's policy, but what the others improve on.
+const OVERLAP: &str = "overlap";
+
+impl Arguments {
+    /// The policies that are wanted, and that there are.
+    fn policies(&self) -> Result<Vec<&'static str>> {
+        let known: Vec<_> = names().into_iter().chain([OVERLAP, DYNAMO]).collect();
+        let unknown = self.policies.iter().find(|one| !known.contains(&one.as_str()));
+        if let Some(name) = unknown {
+            bail!("there is no policy {name}; there are {}", known.join(", "));
+        }
+        let wanted =
+            |name: &&str| self.policies.is_empty() || self.policies.iter().any(|one| one == name);
+        Ok(known.into_iter().filter(wanted).collect())
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let mut all = Vec::new();
-    for load in loads(&arguments)? {
-        for share in &arguments.capacity {
-            all.extend(compare(&arguments, &load, *share)?);
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let mut policies = arguments.policies()?;
+    if policies.contains(&DYNAMO)
+        && let Err(error) = Dynamo::start(&arguments.dynamo_python, 1, 64)
+    {
+        if !arguments.policies.is_empty() {
+            return Err(error.context(
+                "--policies names dynamo; --dynamo-python takes a Python with the wheel",
+            ));
+        }
+        eprintln!(
+            "dynamo: skipped ({error:#}); --dynamo-python takes a Python with ai-dynamo-runtime"
+        );
+        policies.retain(|name| *name != DYNAMO);
+    }
+    let mut all = Vec::new();
+    for load in loads(arguments)? {
+        for share in &arguments.capacity {
+            all.push(compare(arguments, &policies, &load, *share)?);
+        }
+    }
+    if let Some(folder) = &arguments.report {
+        report::write(folder, &all)?;
+    }
     if arguments.json {
-        println!("{}", serde_json::json!({ "workers": arguments.workers, "runs": all }));
+        let runs: Vec<&Figures> = all.iter().flat_map(|one| &one.policies).collect();
+        println!("{}", serde_json::json!({ "workers": arguments.workers, "runs": runs }));
     }
     Ok(())
 }
@@ -82,64 +141,74 @@ async fn main() -> Result<()> {
 /// Makes a load of so many requests.
 type Make = fn(usize) -> Load;
 
+const MADE: [(&str, Make); 4] = [
+    ("shared-prefix", load::shared_prefix),
+    ("hot-prefix", load::hot_prefix),
+    ("no-sharing", load::no_sharing),
+    ("agentic", load::agentic),
+];
+const TRACE: &str = "conversation";
+
 fn loads(arguments: &Arguments) -> Result<Vec<Load>> {
-    let number = arguments.requests;
+    let known = || std::iter::once(TRACE).chain(MADE.iter().map(|(name, _)| *name));
+    if let Some(name) = arguments.loads.iter().find(|one| known().all(|name| name != *one)) {
+        bail!("there is no load {name}; there are {}", known().collect::<Vec<_>>().join(", "));
+    }
     let wanted =
         |name: &str| arguments.loads.is_empty() || arguments.loads.iter().any(|one| one == name);
     let mut loads = Vec::new();
-    if wanted("conversation") {
-        if arguments.trace.exists() {
-            let mut load = load::trace(&arguments.trace)?;
+    match &arguments.trace {
+        Some(trace) if wanted(TRACE) => {
+            let mut load = load::trace(trace)?;
             load.requests.truncate(arguments.trace_requests.unwrap_or(usize::MAX));
             loads.push(load);
-        } else {
-            eprintln!("{} is not there: made loads only", arguments.trace.display());
         }
+        None if wanted(TRACE) => eprintln!("{TRACE}: skipped, there is no --trace"),
+        _ => {}
     }
-    let made: [(&str, Make); 4] = [
-        ("shared-prefix", load::shared_prefix),
-        ("hot-prefix", load::hot_prefix),
-        ("no-sharing", load::no_sharing),
-        ("agentic", load::agentic),
-    ];
-    loads.extend(made.iter().filter(|(name, _)| wanted(name)).map(|(_, make)| make(number)));
+    let made = MADE.iter().filter(|(name, _)| wanted(name));
+    loads.extend(made.map(|(_, make)| make(arguments.requests)));
     Ok(loads)
 }
 
 /// Runs every policy on a load at a share of capacity, and prints the table.
-fn compare(arguments: &Arguments, load: &Load, percent: f64) -> Result<Vec<Figures>> {
+fn compare(
+    arguments: &Arguments,
+    policies: &[&'static str],
+    load: &Load,
+    percent: f64,
+) -> Result<Comparison> {
     let costs = Costs::default();
     let bound = oracle::bound(load, costs, arguments.workers);
     let wanted = bound.work / arguments.workers as f64 / (percent / 100.0);
     let paced = load.faster(load.seconds() / wanted);
-    println!(
-        "\n{} at {percent} % of {} workers: {} requests in {:.0} s; pooled cache {:.1} % cached, \
-         prefill alone {:.0} ms",
-        load.name,
-        arguments.workers,
-        load.requests.len(),
-        paced.seconds(),
-        100.0 * bound.cached as f64 / bound.tokens as f64,
-        1000.0 * bound.ttft_mean,
-    );
-    println!("{}", measure::HEADER);
-    let parameters: serde_json::Value =
-        arguments.parameters.as_deref().map_or(Ok(serde_json::json!({})), serde_json::from_str)?;
-    let mut all = Vec::new();
-    for name in names() {
-        if !arguments.policies.is_empty() && arguments.policies.iter().all(|one| one != name) {
-            continue;
-        }
-        let tree = serde_json::json!({ "policy": name, "policy_seed": 1, "policies": parameters });
-        let setup = Setup {
-            workers: arguments.workers,
-            costs,
-            settings: Settings::from_tree(&tree)?,
-            lifecycle: !arguments.no_lifecycle,
-        };
-        let figures = Figures::of(&paced, percent, name, &world::run(&paced, &setup)?, &bound);
+    let mut comparison = Comparison::new(&paced, percent, arguments.workers, &bound);
+    println!("\n{}: {}\n{}", comparison.title, comparison.detail, measure::HEADER);
+    for name in policies {
+        let mut chooser = chooser(arguments, name, load.block)?;
+        let outcome = world::run(&paced, arguments.workers, costs, &mut *chooser)?;
+        let figures = Figures::of(&paced, percent, name, &outcome, &bound);
         println!("{figures}");
-        all.push(figures);
+        comparison.policies.push(figures);
     }
-    Ok(all)
+    Ok(comparison)
+}
+
+fn chooser(arguments: &Arguments, name: &str, block: u64) -> Result<Box<dyn Chooser>> {
+    if name == DYNAMO {
+        let dynamo = Dynamo::start(&arguments.dynamo_python, arguments.workers, block)?;
+        return Ok(Box::new(dynamo));
+    }
+    let tree = if name == OVERLAP {
+        let always = serde_json::json!({ "cache_threshold": 0.0, "balance_abs_threshold": 1e12 });
+        serde_json::json!({ "policy": "two-tier", "policy_seed": 1, "policies": { "two-tier": always } })
+    } else {
+        let parameters: serde_json::Value = arguments
+            .parameters
+            .as_deref()
+            .map_or(Ok(serde_json::json!({})), serde_json::from_str)?;
+        serde_json::json!({ "policy": name, "policy_seed": 1, "policies": parameters })
+    };
+    let settings = Settings::from_tree(&tree)?;
+    Ok(Box::new(Ours::new(arguments.workers, block, settings, !arguments.no_lifecycle)?))
 }

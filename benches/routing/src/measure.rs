@@ -11,25 +11,28 @@ use crate::world::Outcome;
 /// What one policy did with one load.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    load: &'static str,
-    capacity_pct: f64,
-    policy: String,
-    ttft_ms: Ttft,
+    pub(crate) load: &'static str,
+    pub(crate) capacity_pct: f64,
+    pub(crate) policy: String,
+    pub(crate) ttft_ms: Ttft,
     /// Of all prompt tokens, and of those that the pooled cache has.
-    cached_tokens_pct: f64,
-    cached_of_bound_pct: f64,
+    pub(crate) cached_tokens_pct: f64,
+    pub(crate) cached_of_bound_pct: f64,
     /// The most worked worker against the mean, and the coefficient of variation.
-    load_max_over_mean: f64,
-    load_cv: f64,
-    requests_max_over_mean: f64,
+    pub(crate) load_max_over_mean: f64,
+    pub(crate) load_cv: f64,
+    pub(crate) requests_max_over_mean: f64,
+    /// Seconds since the start, and the most worked worker against the mean in a
+    /// fifteenth of the arrivals before.
+    pub(crate) imbalance: Vec<(f64, f64)>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Ttft {
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
+pub(crate) struct Ttft {
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
 }
 
 /// Head of the table whose rows [`Figures`] are.
@@ -68,8 +71,24 @@ impl Figures {
             load_max_over_mean,
             load_cv,
             requests_max_over_mean: spread(&requests).0,
+            imbalance: imbalance(&outcome.course),
         }
     }
+}
+
+/// How many parts of the course are looked at together.
+const WINDOW: usize = 4;
+
+/// The greatest over the mean of the work in each window.
+fn imbalance(course: &[(f64, Vec<f64>)]) -> Vec<(f64, f64)> {
+    let ends = course.windows(WINDOW + 1);
+    let over = |end: &[(f64, Vec<f64>)]| {
+        let ((_, before), (at, after)) = (end.first()?, end.last()?);
+        let worked: Vec<f64> =
+            after.iter().zip(before).map(|(after, before)| after - before).collect();
+        Some((*at, spread(&worked).0))
+    };
+    ends.filter_map(over).collect()
 }
 
 /// The greatest over the mean, and the standard deviation over the mean.
@@ -109,5 +128,13 @@ mod tests {
         assert_eq!(spread(&[2.0, 2.0]), (1.0, 0.0));
         assert_eq!(spread(&[3.0, 1.0]), (1.5, 0.5));
         assert_eq!(spread(&[0.0, 0.0]), (1.0, 0.0));
+    }
+
+    #[test]
+    fn imbalance_is_that_of_the_window_alone() {
+        let course: Vec<(f64, Vec<f64>)> =
+            (0..6u8).map(|part| (f64::from(part), vec![f64::from(part.min(4)), 4.0])).collect();
+        assert_eq!(imbalance(&course), [(4.0, 2.0), (5.0, 2.0)]);
+        assert!(imbalance(&course[..4]).is_empty());
     }
 }

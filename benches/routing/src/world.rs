@@ -1,45 +1,26 @@
-//! The fleet in virtual time: the real router, simulated engines.
+//! The fleet in virtual time: simulated engines, and who chooses among them.
 //!
-//! The router, the index, the book and the policies are the indexer's own; only
-//! the clock is made up. Engines tell of their caches at the end of each step, of
-//! their load twice a second, and the filter reports lives on its timer, so that
-//! the router knows as much, and as late, as it does in the field.
+//! Only the clock is made up. Engines tell of their caches at the end of each
+//! step, of their load twice a second, and the filter reports lives on its timer,
+//! so that a router knows as much, and as late, as it does in the field.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use tokio_util::sync::CancellationToken;
-use warmpath_indexer::book::{Book, BookConfig};
-use warmpath_indexer::config::{ModelConfig, WorkerConfig};
-use warmpath_indexer::fleet::{Fleet, Worker};
+use anyhow::Result;
 use warmpath_indexer::load::Report;
-use warmpath_indexer::models::Names;
-use warmpath_indexer::policy::{Policies, Settings};
-use warmpath_indexer::router::{Hashes, Question, Router};
-use warmpath_protocol::{LifecycleEvent, LifecycleReport};
-use warmpath_radix::{Block, EngineHash, Index, Tier};
 
-use crate::engine::{Change, Costs, Engine, Progress};
+use crate::chooser::{Chooser, Life};
+use crate::engine::{Costs, Engine, Progress};
 use crate::load::Load;
 
 /// Seconds between two load reports of an engine.
 const LOAD_EVERY: f64 = 0.5;
 /// Seconds between two batches of reports from the filter.
 const TICK: f64 = 0.1;
-const STALE: Duration = Duration::from_secs(10);
-
-/// How a fleet is run.
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    pub(crate) workers: usize,
-    pub(crate) costs: Costs,
-    pub(crate) settings: Settings,
-    /// Whether the filter reports lives.
-    pub(crate) lifecycle: bool,
-}
+/// Into how many parts the time of arrivals is cut to see the load over time.
+const PARTS: u32 = 60;
 
 /// What became of each request, and what each worker did.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +33,8 @@ pub(crate) struct Outcome {
     pub(crate) worked: Vec<f64>,
     /// Requests, by worker.
     pub(crate) requests: Vec<u64>,
+    /// Seconds since the start, and work done by then, by worker.
+    pub(crate) course: Vec<(f64, Vec<f64>)>,
 }
 
 /// Microseconds of virtual time, and what then happens; earlier first.
@@ -63,26 +46,28 @@ enum What {
     Tick,
     LoadReport(usize),
     Arrival(usize),
+    Part(u32),
 }
 
 struct World<'l> {
     load: &'l Load,
-    setup: &'l Setup,
+    chooser: &'l mut dyn Chooser,
     epoch: Instant,
     now: u64,
     events: BinaryHeap<Event>,
-    fleet: Arc<Fleet>,
-    workers: Vec<Arc<Worker>>,
-    router: Router,
     engines: Vec<Engine>,
-    reports: Vec<LifecycleReport>,
     outcome: Outcome,
     open: usize,
 }
 
-/// Runs a load against a fleet. Needs a tokio runtime around it.
-pub(crate) fn run(load: &Load, setup: &Setup) -> Result<Outcome> {
-    let mut world = World::new(load, setup)?;
+/// Runs a load against so many engines.
+pub(crate) fn run(
+    load: &Load,
+    workers: usize,
+    costs: Costs,
+    chooser: &mut dyn Chooser,
+) -> Result<Outcome> {
+    let mut world = World::new(load, workers, costs, chooser);
     while let Some(Reverse((at, what))) = world.events.pop() {
         world.now = at;
         match what {
@@ -90,9 +75,10 @@ pub(crate) fn run(load: &Load, setup: &Setup) -> Result<Outcome> {
             What::StepEnd(worker) => world.step_end(worker)?,
             What::LoadReport(worker) => world.load_report(worker),
             What::Tick => world.tick(),
+            What::Part(number) => world.part(number),
         }
     }
-    world.outcome.worked = world.engines.iter().map(|engine| engine.worked).collect();
+    world.outcome.worked = world.worked();
     Ok(world.outcome)
 }
 
@@ -101,48 +87,21 @@ fn micros(seconds: f64) -> u64 {
 }
 
 impl<'l> World<'l> {
-    fn new(load: &'l Load, setup: &'l Setup) -> Result<Self> {
-        let block = u32::try_from(load.block)?;
-        let model = ModelConfig {
-            name: "m".into(),
-            path: None,
-            aliases: Vec::new(),
-            adapters: Vec::new(),
-            block_size: Some(block),
-        };
-        let names = Arc::new(Names::new(vec![model]));
-        let book = Arc::new(Book::new(BookConfig::default(), STALE));
-        let index = Arc::new(Index::new());
-        let stop = CancellationToken::new();
-        let fleet = Arc::new(Fleet::new(index, Arc::clone(&names), book, STALE, stop)?);
-        let mut workers = Vec::with_capacity(setup.workers);
-        for number in 0..setup.workers {
-            let tree = serde_json::json!({
-                "id": number.to_string(),
-                "endpoint": format!("127.0.0.1:{}", 1000 + number),
-                "health": { "interval_ms": 0 },
-            });
-            workers.push(fleet.add(WorkerConfig::from_tree(&tree, &["m"])?)?);
-        }
-        let router =
-            Router::new(Arc::clone(&fleet), names, Policies::new(setup.settings.clone())?, 0);
+    fn new(load: &'l Load, workers: usize, costs: Costs, chooser: &'l mut dyn Chooser) -> Self {
         let requests = load.requests.len();
         let mut world = Self {
             load,
-            setup,
+            chooser,
             epoch: Instant::now(),
             now: 0,
             events: BinaryHeap::new(),
-            fleet,
-            workers,
-            router,
-            engines: (0..setup.workers).map(|_| Engine::new(setup.costs, load.block)).collect(),
-            reports: Vec::new(),
+            engines: (0..workers).map(|_| Engine::new(costs, load.block)).collect(),
             outcome: Outcome {
                 ttft: vec![0.0; requests],
                 cached: vec![0; requests],
                 worked: Vec::new(),
-                requests: vec![0; setup.workers],
+                requests: vec![0; workers],
+                course: Vec::new(),
             },
             open: requests,
         };
@@ -152,12 +111,13 @@ impl<'l> World<'l> {
                 .enumerate()
                 .map(|(number, request)| Reverse((micros(request.at), What::Arrival(number)))),
         );
-        for worker in 0..setup.workers {
-            let phase = LOAD_EVERY * worker as f64 / setup.workers as f64;
+        for worker in 0..workers {
+            let phase = LOAD_EVERY * worker as f64 / workers as f64;
             world.later(phase, What::LoadReport(worker));
         }
         world.later(TICK, What::Tick);
-        Ok(world)
+        world.later(load.seconds() / f64::from(PARTS), What::Part(1));
+        world
     }
 
     fn clock(&self) -> Instant {
@@ -170,19 +130,8 @@ impl<'l> World<'l> {
 
     fn arrive(&mut self, number: usize) -> Result<()> {
         let request = &self.load.requests[number];
-        let question = Question {
-            request_id: number.to_string(),
-            model: Some(0),
-            tokens: request.tokens,
-            hashes: Hashes::BySize(vec![(u32::try_from(self.load.block)?, request.blocks.clone())]),
-            policy: None,
-            pin: None,
-            exclude: Vec::new(),
-            explain: false,
-            token_digest: None,
-        };
-        let record = self.router.decide(question, self.clock())?;
-        let worker: usize = record.decision.worker.parse().context("a worker's number")?;
+        let now = self.clock();
+        let worker = self.chooser.choose(number, request, now)?;
         self.outcome.requests[worker] += 1;
         self.engines[worker].push(number, request);
         if !self.engines[worker].stepping {
@@ -195,54 +144,27 @@ impl<'l> World<'l> {
         if let Some(seconds) = self.engines[worker].begin() {
             self.later(seconds, What::StepEnd(worker));
         }
-        self.tell_index(worker)
+        let changes = std::mem::take(&mut self.engines[worker].changes);
+        self.chooser.changed(worker, changes)
     }
 
     fn step_end(&mut self, worker: usize) -> Result<()> {
         for progress in self.engines[worker].end() {
-            let (request, event) = match progress {
+            let (request, life) = match progress {
                 Progress::First { request, cached } => {
                     let arrived = self.load.requests[request].at;
                     self.outcome.ttft[request] = self.now as f64 / 1e6 - arrived;
                     self.outcome.cached[request] = cached;
-                    (request, LifecycleEvent::FirstToken)
+                    (request, Life::First)
                 }
                 Progress::Done { request } => {
                     self.open -= 1;
-                    (request, LifecycleEvent::Done)
+                    (request, Life::Done)
                 }
             };
-            self.reports.push(LifecycleReport {
-                request_id: request.to_string(),
-                event,
-                tokens: None,
-                cached_tokens: None,
-            });
+            self.chooser.life(request, life)?;
         }
         self.step(worker)
-    }
-
-    fn tell_index(&mut self, worker: usize) -> Result<()> {
-        let holder = self.workers[worker].holder(0);
-        for change in std::mem::take(&mut self.engines[worker].changes) {
-            match change {
-                Change::Stored(parent, blocks) => {
-                    let blocks: Vec<Block> = blocks
-                        .into_iter()
-                        .map(|block| Block { local: block, engine: EngineHash(block) })
-                        .collect();
-                    let parent = parent.map(EngineHash);
-                    self.fleet
-                        .index()
-                        .store(holder, Tier::Device, parent, warmpath_blocks::SEED, &blocks)
-                        .map_err(|error| anyhow!("worker {worker}: {error}"))?;
-                }
-                Change::Removed(block) => {
-                    self.fleet.index().remove(holder, Tier::Device, &[EngineHash(block)]);
-                }
-            }
-        }
-        Ok(())
     }
 
     fn load_report(&mut self, worker: usize) {
@@ -253,20 +175,30 @@ impl<'l> World<'l> {
             running: Some(running as f64),
             kv_usage: engine.usage(),
         };
-        let target = &self.workers[worker];
-        target.report(&target.ranks[0], report, self.clock());
+        let now = self.clock();
+        self.chooser.load(worker, report, now);
         if self.open > 0 {
             self.later(LOAD_EVERY, What::LoadReport(worker));
         }
     }
 
     fn tick(&mut self) {
-        let reports = std::mem::take(&mut self.reports);
-        if self.setup.lifecycle && !reports.is_empty() {
-            self.fleet.book().report(reports, self.clock());
-        }
+        let now = self.clock();
+        self.chooser.tick(now);
         if self.open > 0 {
             self.later(TICK, What::Tick);
         }
+    }
+
+    fn part(&mut self, number: u32) {
+        let worked = self.worked();
+        self.outcome.course.push((self.now as f64 / 1e6, worked));
+        if number < PARTS {
+            self.later(self.load.seconds() / f64::from(PARTS), What::Part(number + 1));
+        }
+    }
+
+    fn worked(&self) -> Vec<f64> {
+        self.engines.iter().map(|engine| engine.worked).collect()
     }
 }
