@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
+use crate::launch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,6 +65,12 @@ pub enum Command {
         #[arg(long, env = "WARMPATH_BLOCK_SIZE", value_name = "TOKENS")]
         block_size: Option<u32>,
     },
+    /// Start vLLM or TensorRT-LLM servers on this host, with KV events, and keep them running
+    ///
+    /// Once all are healthy the list of workers is printed in the form that
+    /// --config takes. Each line that a worker logs goes to stderr behind its id.
+    /// A worker that ends is started again; a signal stops all.
+    LaunchWorkers(launch::Arguments),
 }
 
 /// What turns text into token ids.

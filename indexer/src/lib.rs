@@ -7,7 +7,7 @@ events and load ([`events`], [`load`]); the *read path* answers route requests
 it is done. [`fleet`] knows the workers and owns the
 tasks that follow them, [`models`] what the filter needs to tokenize, [`config`]
 what the operator said, and [`app`] puts it together. [`recording`] plays a
-recorded engine through the write path.
+recorded engine through the write path, [`launch`] starts real engines.
 
 The sidecar is native and outside of Envoy, not a part of the filter, because
 the index must be one for all of Envoy's threads, which share nothing, and
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod events;
 pub mod fleet;
+pub mod launch;
 pub mod load;
 pub mod models;
 pub mod policy;

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use warmpath_indexer::app::{self, Listeners};
 use warmpath_indexer::cli::{Cli, Command};
 use warmpath_indexer::config::{Config, Flags, LogFormat};
-use warmpath_indexer::{recording, tokens};
+use warmpath_indexer::{launch, recording, tokens};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             tokens::run(&model_path, engine, io::stdin().lock(), output).map_err(Into::into)
         }
         Some(Command::Replay { files, block_size }) => replay(&files, block_size),
+        Some(Command::LaunchWorkers(arguments)) => launch_workers(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,15 +37,28 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     log_to_stderr(flags.log_format);
     let config = Config::load(flags)?;
     let listeners = Listeners::bind(&config)?;
+    until_signal("api", |shutdown| async { Ok(app::run(config, listeners, shutdown).await?) })
+}
+
+fn launch_workers(arguments: launch::Arguments) -> anyhow::Result<()> {
+    log_to_stderr(LogFormat::Text);
+    until_signal("launch", |shutdown| launch::run(arguments, shutdown))
+}
+
+/// Runs until it is done; the token is cancelled when the process is to end.
+fn until_signal<F>(name: &str, work: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("api")
+        .thread_name(name)
         .enable_all()
         .build()
         .context("the runtime can not start")?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone()));
-        Ok(app::run(config, listeners, shutdown).await?)
+        work(shutdown).await
     })
 }
 
