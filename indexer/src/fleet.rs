@@ -76,13 +76,12 @@ impl View {
 
     /// Block sizes in use among a model's workers, ascending.
     pub fn block_sizes(&self, model: usize) -> Vec<u32> {
-        let sizes: BTreeSet<u32> = self
-            .of_model(model)
-            .iter()
-            .flat_map(|worker| worker.ranks.iter().map(|rank| worker.block_size(rank)))
-            .filter(|size| *size > 0)
-            .collect();
-        sizes.into_iter().collect()
+        sizes(self.of_model(model))
+    }
+
+    /// Block sizes in use among all workers, ascending.
+    pub fn all_block_sizes(&self) -> Vec<u32> {
+        sizes(&self.workers)
     }
 
     fn of(workers: Vec<Arc<Worker>>, models: usize) -> Arc<Self> {
@@ -106,6 +105,15 @@ pub enum AddError {
     /// The model is not configured.
     #[error("no model {0:?}")]
     Model(String),
+}
+
+fn sizes(workers: &[Arc<Worker>]) -> Vec<u32> {
+    let sizes: BTreeSet<u32> = workers
+        .iter()
+        .flat_map(|worker| worker.ranks.iter().map(|rank| worker.block_size(rank)))
+        .filter(|size| *size > 0)
+        .collect();
+    sizes.into_iter().collect()
 }
 
 impl Fleet {

@@ -36,6 +36,16 @@ async fn stored_blocks_steer_requests_and_teach_the_block_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn find_best_worker_takes_token_ids_as_the_standalone_router_does() {
+    let mut engine = Engine::start().await;
+    let indexer = Indexer::start(config(&[engine.worker("0")])).await;
+    engine.store_until_held(&indexer, 16, 2).await;
+    let (_, best) = indexer.post("/find_best_worker", &json!({"token_ids": tokens(40)})).await;
+    assert_eq!(best, json!({"worker_id": 0, "overlap": 0.8, "matched_blocks": 2}));
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn overlap_is_told_for_tokens_and_for_hashes_and_books_nothing() {
     let mut engine = Engine::start().await;
     let indexer = Indexer::start(config(&[engine.worker("0")])).await;

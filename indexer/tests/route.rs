@@ -146,6 +146,15 @@ async fn find_best_worker_answers_as_the_seeds_do() {
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(body["error"]["message"], "num_tokens must be positive");
     }
+    for wrong in [
+        json!({}),
+        json!({"token_ids": []}),
+        json!({"local_hashes": [1]}),
+        json!({"token_ids": [1], "local_hashes": [1], "num_tokens": 1}),
+    ] {
+        let (status, body) = indexer.post("/find_best_worker", &wrong).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong} {body}");
+    }
     let named = Indexer::start(config(&[quiet("gpu-a", 8100)])).await;
     let (_, body) = named.post("/find_best_worker", &asked).await;
     assert_eq!(body["worker_id"], "gpu-a");

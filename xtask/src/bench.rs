@@ -5,6 +5,7 @@
 //! `benches/routing` needs nobody else's and is a member.
 //! They take their arguments themselves.
 
+mod engine;
 mod gateway;
 mod prompt;
 
@@ -25,6 +26,8 @@ pub(crate) struct Arguments {
 enum What {
     /// What Warmpath adds to Envoy: requests per second, processor time, latency
     Gateway(gateway::Arguments),
+    /// Real vLLM servers behind round robin and behind Warmpath
+    Engine(engine::Arguments),
     /// Every routing policy on simulated workers, in virtual time
     #[command(disable_help_flag = true)]
     Routing(Passed),
@@ -73,6 +76,7 @@ impl Prompt {
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Gateway(arguments) => gateway::run(arguments).await,
+        What::Engine(arguments) => engine::run(arguments).await,
         What::Routing(passed) => package("routing", &passed.rest),
         What::Radix(passed) => package("radix", &passed.rest),
         What::Prompt(arguments) if arguments.in_envoy => {

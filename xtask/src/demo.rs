@@ -15,60 +15,64 @@ use warmpath_testbed::{Client, Envoy, build, envoy, ports};
 
 use crate::output;
 use engines::Engines;
-use report::{Phase, Report};
+use report::Phase;
+pub(crate) use report::Report;
 
 /// Arguments of `cargo xtask demo`; the names of the routers that it succeeds.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Arguments {
     /// What serves the model
     #[arg(long, value_enum, default_value_t = Engine::Sim)]
-    engine: Engine,
+    pub(crate) engine: Engine,
     /// How many workers
     #[arg(long, alias = "num-workers", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    workers: u16,
+    pub(crate) workers: u16,
     /// Folder of the model, with its tokenizer; for simulated engines any name; a tiny one where absent
     #[arg(long, value_name = "DIR|NAME")]
-    model: Option<PathBuf>,
+    pub(crate) model: Option<PathBuf>,
     /// The engine's command, vllm or trtllm-serve; the one on PATH where absent
     #[arg(long, alias = "trtllm", value_name = "PATH")]
-    vllm: Option<PathBuf>,
+    pub(crate) vllm: Option<PathBuf>,
     /// Tokens in a KV block; 16, and 32 for vllm (its CPU build takes no other) and trtllm
     #[arg(long, value_name = "TOKENS")]
-    block_size: Option<usize>,
+    pub(crate) block_size: Option<usize>,
     /// The indexer's policy; its default where absent
     #[arg(long, value_name = "NAME")]
-    policy: Option<String>,
+    pub(crate) policy: Option<String>,
     /// How many requests to send, about, each time
     #[arg(long, value_name = "N", default_value_t = 240)]
-    requests: usize,
+    pub(crate) requests: usize,
     /// Envoy's port
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
-    http_port: u16,
+    pub(crate) http_port: u16,
     /// The indexer's port; its admin port is the next
     #[arg(long, value_name = "PORT", default_value_t = 7000)]
-    router_port: u16,
+    pub(crate) router_port: u16,
     /// Worker 0's HTTP port; worker i's is i further, here and below
     #[arg(long, value_name = "PORT", default_value_t = 8100)]
-    base_http_port: u16,
+    pub(crate) base_http_port: u16,
     /// Worker 0's KV event port
     #[arg(long, value_name = "PORT", default_value_t = 5557)]
-    base_kv_events_port: u16,
+    pub(crate) base_kv_events_port: u16,
     /// Worker 0's replay port
     #[arg(long, value_name = "PORT", default_value_t = 5757)]
-    base_replay_port: u16,
+    pub(crate) base_replay_port: u16,
     /// Worker 0's load metrics port
     #[arg(long, value_name = "PORT", default_value_t = 5657)]
-    base_metrics_port: u16,
+    pub(crate) base_metrics_port: u16,
     /// Leave everything running until Ctrl-C
     #[arg(long)]
-    keep: bool,
+    pub(crate) keep: bool,
     /// Print the figures as JSON at the end
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
+    /// More arguments for the engine's command
+    #[arg(skip)]
+    pub(crate) more: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
+pub(crate) enum Engine {
     /// Simulated engines in this process
     Sim,
     /// Real vLLM servers on this machine, CPU or GPU
@@ -87,42 +91,63 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 
 async fn show(arguments: &Arguments) -> Result<()> {
     check_ports(arguments)?;
+    let folder = TempDir::new().context("can not make a temporary folder")?;
+    let workload = |model: &str| {
+        let mut workload = Workload::demo(model, arguments.requests);
+        if arguments.engine != Engine::Sim {
+            workload.system_words = 120;
+            workload.user_words = 60;
+        }
+        workload
+    };
+    let (report, running) = compare(arguments, folder.path(), workload).await?;
+    report.print();
+    if arguments.json {
+        output::json(&report)?;
+    }
+    if arguments.keep {
+        keep(&running.gateway).await;
+    }
+    report.verdict()
+}
+
+/// What still runs after a comparison.
+pub(crate) struct Running {
+    // First, so that it ends before the engines.
+    gateway: Gateway,
+    _engines: Engines,
+}
+
+/// Sends the same traffic without and with Warmpath to the same workers, whose
+/// caches are emptied in between; files are in `folder`.
+pub(crate) async fn compare(
+    arguments: &Arguments,
+    folder: &Path,
+    workload: impl FnOnce(&str) -> Workload,
+) -> Result<(Report, Running)> {
     let step = output::step("building the filter and the indexer, fetching Envoy");
     build::filter_wasm(build::Module::Simd)?;
     build::indexer(build::Profile::Dev)?;
     envoy::locate()?;
     step.done();
 
-    let folder = TempDir::new().context("can not make a temporary folder")?;
     let step = output::step(&format!("starting {} workers", arguments.workers));
-    let engines = Engines::start(arguments, folder.path()).await?;
+    let engines = Engines::start(arguments, folder).await?;
     step.done();
 
-    let mut workload = Workload::demo(engines.model(), arguments.requests);
-    if arguments.engine != Engine::Sim {
-        workload.system_words = 120;
-        workload.user_words = 60;
-    }
-    let round_robin = round_robin(arguments, &engines, &workload, folder.path()).await?;
-    let engines = engines.forget(folder.path()).await?;
+    let workload = workload(engines.model());
+    let round_robin = round_robin(arguments, &engines, &workload, folder).await?;
+    let engines = engines.forget(folder).await?;
 
     let options = gateway_options(arguments, &engines);
     let step = output::step("starting the indexer, and Envoy with the filter");
-    let gateway = Gateway::start(&options, engines.all(), folder.path()).await?;
+    let gateway = Gateway::start(&options, engines.all(), folder).await?;
     let skipped = gateway.wait_deciding().await?;
     gateway.envoy.wait_access_log(skipped).await?;
     step.done();
     let warmpath = measure("Warmpath", &workload, &gateway.envoy, &engines, skipped).await?;
-
     let report = Report::new(arguments.workers, round_robin, warmpath);
-    report.print();
-    if arguments.json {
-        output::json(&report)?;
-    }
-    if arguments.keep {
-        keep(&gateway).await;
-    }
-    report.verdict()
+    Ok((report, Running { gateway, _engines: engines }))
 }
 
 async fn round_robin(

@@ -75,6 +75,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
                 block_size: 32,
                 servers: arguments.workers,
                 bases: Bases::free(arguments.workers)?,
+                more: Vec::new(),
             };
             let folder = TempDir::new().context("can not make a temporary folder")?;
             let mut gateway = GatewayOptions::new(MODEL, &model);

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
-/// Percentiles of some values, in the values' unit.
+/// Mean and percentiles of some values, in the values' unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Percentiles {
+    /// The mean.
+    pub mean: f64,
     /// The median.
     pub p50: f64,
     /// Nine in ten are at most this.
@@ -22,7 +24,8 @@ impl Percentiles {
             let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
             sorted.get(index).copied().unwrap_or_default()
         };
-        Self { p50: rank(50), p90: rank(90), p99: rank(99) }
+        let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
+        Self { mean, p50: rank(50), p90: rank(90), p99: rank(99) }
     }
 }
 
@@ -46,8 +49,8 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         let of_100 = Percentiles::of((1..=100).map(f64::from));
-        assert_eq!(of_100, Percentiles { p50: 50.0, p90: 90.0, p99: 99.0 });
-        assert_eq!(Percentiles::of([7.0]), Percentiles { p50: 7.0, p90: 7.0, p99: 7.0 });
+        assert_eq!(of_100, Percentiles { mean: 50.5, p50: 50.0, p90: 90.0, p99: 99.0 });
+        assert_eq!(Percentiles::of([7.0]), Percentiles { mean: 7.0, p50: 7.0, p90: 7.0, p99: 7.0 });
         assert_eq!(Percentiles::of([]), Percentiles::default());
     }
 

@@ -52,6 +52,8 @@ pub struct ServerOptions {
     pub servers: u16,
     /// Where they listen.
     pub bases: Bases,
+    /// More arguments for the command; they win over those that are made here.
+    pub more: Vec<String>,
 }
 
 /// One running server.
@@ -166,6 +168,7 @@ fn vllm(options: &ServerOptions, engine: &Engine) -> Command {
         command.args(["--load-format", "dummy", "--dtype", "bfloat16", "--enforce-eager"]);
         command.args(["--kv-cache-memory-bytes", "64M", "--max-model-len", "4096"]);
     }
+    command.args(&options.more);
     command.envs([
         ("HF_HUB_OFFLINE", "1"),
         ("TRANSFORMERS_OFFLINE", "1"),
@@ -210,5 +213,6 @@ fn trtllm(options: &ServerOptions, engine: &Engine, file: &Path) -> Result<Comma
     command.args(["--served_model_name", &options.model, "--host", "127.0.0.1"]);
     command.args(["--port", &engine.http.port().to_string()]);
     command.arg("--extra_llm_api_options").arg(file);
+    command.args(&options.more);
     Ok(command)
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use anyhow::Result;
 use rand::rngs::StdRng;
@@ -83,11 +84,12 @@ impl Workload {
             let (shared, client, progress) = (shared.clone(), client.clone(), progress.clone());
             tasks.spawn(async move { shared.work(&client, &*progress).await });
         }
+        let started = Instant::now();
         let mut outcomes = Vec::new();
         while let Some(part) = tasks.join_next().await {
             outcomes.extend(part?);
         }
-        Ok(Report::of(&outcomes))
+        Ok(Report::of(&outcomes, started.elapsed().as_secs_f64()))
     }
 
     /// Every conversation's first turn, then every second, …, shuffled within
@@ -128,10 +130,14 @@ pub struct Report {
     pub cached_tokens_pct: f64,
     /// Time to the first token in milliseconds.
     pub ttft_ms: Percentiles,
+    /// Complete answers a second.
+    pub requests_per_s: f64,
+    /// Mean length of the prompts.
+    pub prompt_tokens_mean: f64,
 }
 
 impl Report {
-    fn of(outcomes: &[Result<Reply>]) -> Self {
+    fn of(outcomes: &[Result<Reply>], seconds: f64) -> Self {
         let good = || outcomes.iter().flatten().filter(|reply| reply.status == 200);
         let usage = || good().filter_map(|reply| reply.usage);
         let error = |outcome: &Result<Reply>| match outcome {
@@ -148,6 +154,9 @@ impl Report {
                 usage().map(|usage| usage.prompt_tokens).sum(),
             ),
             ttft_ms: Percentiles::of(good().map(|reply| reply.ttft.as_secs_f64() * 1e3)),
+            requests_per_s: good().count() as f64 / seconds.max(f64::EPSILON),
+            prompt_tokens_mean: Percentiles::of(usage().map(|usage| usage.prompt_tokens as f64))
+                .mean,
         }
     }
 }
@@ -265,7 +274,6 @@ const WORDS: [&str; 64] = [
     "world",
 ];
 
-/// Words at random, equal for equal states of `random`.
 /// Text by its length, the same for equal seeds.
 pub struct Prose(StdRng);
 
@@ -286,6 +294,7 @@ impl Prose {
     }
 }
 
+/// Words at random, equal for equal states of `random`.
 pub(crate) fn prose(random: &mut StdRng, words: usize) -> String {
     let mut text = String::new();
     for index in 0..words {

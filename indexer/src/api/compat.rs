@@ -1,5 +1,6 @@
 //! `POST /find_best_worker`, as the stand-alone routers of Dynamo's examples
-//! have it: one model, one block size, worker ids that are numbers.
+//! have it (hashes) and Dynamo's standalone router (token ids): one model, worker
+//! ids that are numbers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,8 +20,11 @@ use crate::router::{Hashes, Question};
 
 #[derive(Deserialize)]
 struct Request {
-    local_hashes: Vec<Hash>,
-    num_tokens: i64,
+    /// The example's form: hashes of full blocks, and the prompt's length.
+    local_hashes: Option<Vec<Hash>>,
+    num_tokens: Option<i64>,
+    /// The standalone router's form: the prompt itself.
+    token_ids: Option<Vec<u32>>,
     /// Not in the seeds' first version; what `/free` names later.
     #[serde(default)]
     request_id: String,
@@ -58,15 +62,13 @@ pub(super) async fn find_best_worker(
 fn answer(api: &Api, body: Result<Bytes, BytesRejection>) -> Result<Answer, ApiError> {
     let started = Instant::now();
     let request: Request = read_json(&body?)?;
-    let tokens = u64::try_from(request.num_tokens)
-        .ok()
-        .filter(|tokens| *tokens > 0)
-        .ok_or_else(|| ApiError::bad_request("num_tokens must be positive"))?;
+    let (tokens, hashes) =
+        prompt(api, request.local_hashes, request.num_tokens, request.token_ids)?;
     let question = Question {
         request_id: request.request_id,
         model: None,
         tokens,
-        hashes: Hashes::Unsized(request.local_hashes.into_iter().map(|hash| hash.0).collect()),
+        hashes,
         policy: None,
         pin: None,
         exclude: Vec::new(),
@@ -82,4 +84,32 @@ fn answer(api: &Api, body: Result<Bytes, BytesRejection>) -> Result<Answer, ApiE
         overlap: held as f64 / tokens as f64,
         matched_blocks: decision.overlap_blocks,
     })
+}
+
+/// Length and hashes of the prompt, in whichever form it came.
+fn prompt(
+    api: &Api,
+    local_hashes: Option<Vec<Hash>>,
+    num_tokens: Option<i64>,
+    token_ids: Option<Vec<u32>>,
+) -> Result<(u64, Hashes), ApiError> {
+    match (local_hashes, num_tokens, token_ids) {
+        (Some(hashes), Some(tokens), None) => {
+            let tokens = u64::try_from(tokens)
+                .ok()
+                .filter(|tokens| *tokens > 0)
+                .ok_or_else(|| ApiError::bad_request("num_tokens must be positive"))?;
+            Ok((tokens, Hashes::Unsized(hashes.into_iter().map(|hash| hash.0).collect())))
+        }
+        (None, None, Some(tokens)) if !tokens.is_empty() => {
+            let hashed = |size: u32| {
+                (size, warmpath_blocks::local_hashes(&tokens, size as usize, warmpath_blocks::SEED))
+            };
+            let sizes = api.fleet.view().all_block_sizes();
+            let hashes = Hashes::BySize(sizes.into_iter().map(hashed).collect());
+            Ok((tokens.len() as u64, hashes))
+        }
+        (None, None, Some(_)) => Err(ApiError::bad_request("token_ids is empty")),
+        _ => Err(ApiError::bad_request("send either local_hashes and num_tokens, or token_ids")),
+    }
 }

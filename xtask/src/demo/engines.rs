@@ -125,6 +125,7 @@ fn real(
             events: arguments.base_kv_events_port,
             replay: arguments.base_replay_port,
         },
+        more: arguments.more.clone(),
     })
 }
 

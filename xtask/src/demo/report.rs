@@ -57,7 +57,7 @@ type Pick = fn(&Percentiles) -> f64;
 
 /// Both runs.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     requests: usize,
     errors: usize,
     workers: u16,
@@ -79,13 +79,13 @@ impl Report {
         }
     }
 
-    pub(super) fn print(&self) {
+    pub(crate) fn print(&self) {
         let (before, after) = (&self.round_robin, &self.warmpath);
         let row = |name: &str, before: String, after: String, ratio: String| {
             println!("{name:<26}{before:>20}{after:>20}  {ratio}");
         };
         let times =
-            |ratio: f64| if ratio.is_finite() { format!("{ratio:.1}×") } else { String::new() };
+            |ratio: f64| if ratio.is_finite() { format!("{ratio:.2}×") } else { String::new() };
         println!();
         row("", "round robin".into(), "Warmpath".into(), String::new());
         let count = |phase: &Phase| phase.figures.requests.to_string();
@@ -99,7 +99,15 @@ impl Report {
             format!("{:.1}", cached(after)),
             times(cached(after) / cached(before)),
         );
-        let picks: [(&str, Pick); 3] = [("p50", |p| p.p50), ("p90", |p| p.p90), ("p99", |p| p.p99)];
+        let rate = |phase: &Phase| phase.figures.requests_per_s;
+        row(
+            "requests/s",
+            format!("{:.2}", rate(before)),
+            format!("{:.2}", rate(after)),
+            times(rate(after) / rate(before)),
+        );
+        let picks: [(&str, Pick); 4] =
+            [("mean", |p| p.mean), ("p50", |p| p.p50), ("p90", |p| p.p90), ("p99", |p| p.p99)];
         for (name, pick) in picks {
             let ttft = |phase: &Phase| pick(&phase.figures.ttft_ms);
             row(
@@ -110,7 +118,7 @@ impl Report {
             );
         }
         row("share of each worker, %", before.shares(), after.shares(), String::new());
-        for (name, pick) in picks.into_iter().filter(|(name, _)| *name != "p90") {
+        for (name, pick) in picks.into_iter().filter(|(name, _)| matches!(*name, "p50" | "p99")) {
             let cost = format!("{:.0}", pick(&self.decision_us));
             row(&format!("decision {name}, µs"), "–".into(), cost, String::new());
         }
@@ -122,7 +130,7 @@ impl Report {
     }
 
     /// An error where requests failed or a worker stood idle.
-    pub(super) fn verdict(&self) -> Result<()> {
+    pub(crate) fn verdict(&self) -> Result<()> {
         if self.errors > 0 {
             bail!("{} requests failed", self.errors);
         }
