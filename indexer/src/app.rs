@@ -122,6 +122,10 @@ pub async fn run(
     let _guard = shutdown.clone().drop_guard();
     let api = assemble(&config, &shutdown)?;
     let compiling = tokio::spawn(Arc::clone(&api.catalog).compile());
+    let predictions = {
+        let (api, stop) = (Arc::clone(&api), shutdown.clone());
+        tokio::spawn(async move { api.router.keep_predictions(stop).await })
+    };
     let admin = start_admin(Arc::clone(&api), listeners.admin, shutdown.clone())?;
 
     let paths = api::api(Arc::clone(&api), config.max_body_bytes, shutdown.clone());
@@ -156,6 +160,7 @@ pub async fn run(
     shutdown.cancel();
     compiling.abort();
     api.fleet.join().await;
+    let _ended = predictions.await;
     if let Some(path) = unix_path {
         let _ = std::fs::remove_file(path);
     }
@@ -172,13 +177,17 @@ fn assemble(config: &Config, shutdown: &CancellationToken) -> Result<Arc<Api>, R
     let stale = Duration::from_millis(config.load_stale_ms);
     let index = Arc::new(Index::with_ceiling(config.index.max_bytes as usize));
     let book = Arc::new(Book::new(config.book.clone(), stale));
-    let fleet = Fleet::new(index, Arc::clone(&names), book, stale, shutdown.child_token())?;
+    let mut fleet = Fleet::new(index, Arc::clone(&names), book, stale, shutdown.child_token())?;
+    if !config.kv_events {
+        fleet = fleet.without_events();
+    }
     for worker in &config.workers {
         fleet.add(worker.clone())?;
     }
     let fleet = Arc::new(fleet);
     let policies = Policies::new(config.policy.clone())?;
-    let router = Router::new(Arc::clone(&fleet), Arc::clone(&names), policies, config.decisions);
+    let router = Router::new(Arc::clone(&fleet), Arc::clone(&names), policies, config.decisions)
+        .predicting(config.predict);
     Ok(Arc::new(Api {
         catalog: Arc::new(Catalog::new(Arc::clone(&names))),
         fleet,

@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use crate::book::BookConfig;
 use crate::policy;
+use crate::predict::PredictConfig;
 
 /// Everything that the indexer is told; each field names its default.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,10 @@ pub struct Config {
     pub decisions: usize,
     /// Largest request body that the API reads, in bytes. Default 16777216.
     pub max_body_bytes: usize,
+    /// Whether workers' KV events are followed; else all are predicted. Default true.
+    pub kv_events: bool,
+    /// What is predicted of workers. Default `{}`, that is, with the defaults below.
+    pub predict: PredictConfig,
     /// The prefix index. Default `{}`, that is, with the default below.
     pub index: IndexConfig,
     /// The models; at least one where there are workers. Default none.
@@ -98,8 +103,11 @@ pub struct WorkerConfig {
     pub cluster: String,
     /// Data-parallel ranks; rank r uses port + r for events and replay. Default 1.
     pub ranks: u32,
-    /// Where its KV events come from. Default none: it is routed by load alone.
+    /// Where its KV events come from. Default none: what was routed to it counts as held
+    /// for a while, see [`PredictConfig`].
     pub events: Option<EventsConfig>,
+    /// Blocks of each rank's KV cache. Default none: its metrics page says it.
+    pub total_kv_blocks: Option<u64>,
     /// Where its load comes from. Default none: its load counts as what was
     /// routed to it lately.
     pub load: LoadConfig,
@@ -110,8 +118,7 @@ pub struct WorkerConfig {
 /// One worker's KV events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsConfig {
-    /// ZMQ endpoint of rank 0, `tcp://host:port`; or where TensorRT-LLM is asked for
-    /// them, `http://host:port/kv_cache_events`. Required.
+    /// ZMQ endpoint of rank 0, `tcp://host:port`. Required.
     pub endpoint: String,
     /// ZMQ endpoint of rank 0's replay socket. Default none: what is lost stays lost.
     pub replay: Option<String>,
@@ -119,15 +126,6 @@ pub struct EventsConfig {
     pub bind: bool,
     /// Topic prefix to subscribe to. Default empty: everything.
     pub topic: String,
-    /// Milliseconds between two questions, where the engine is asked. Default 100.
-    pub interval_ms: u64,
-}
-
-impl EventsConfig {
-    /// Whether the engine is asked for its events, instead of publishing them.
-    pub fn is_polled(&self) -> bool {
-        self.endpoint.starts_with("http://")
-    }
 }
 
 /// One worker's load reports; of two sources the last report wins.
@@ -135,8 +133,7 @@ impl EventsConfig {
 pub struct LoadConfig {
     /// ZMQ endpoint that publishes `{"num_waiting_reqs":…,"kv_cache_usage":…}`. Default none.
     pub zmq: Option<String>,
-    /// URL of the engine's metrics page: a Prometheus page of vLLM, SGLang or
-    /// TensorRT-LLM, or the list of iterations that `trtllm-serve` has instead. Default none.
+    /// URL of a Prometheus page with vLLM's gauges. Default none.
     pub prometheus: Option<String>,
     /// Milliseconds between two reads of the page. Default 500.
     pub interval_ms: u64,

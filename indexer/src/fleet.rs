@@ -45,6 +45,7 @@ pub struct Fleet {
     book: Arc<Book>,
     client: reqwest::Client,
     stale: Duration,
+    follows_events: bool,
     next: AtomicU32,
     view: RwLock<Arc<View>>,
     tasks: Mutex<HashMap<WorkerId, JoinSet<()>>>,
@@ -136,10 +137,16 @@ impl Fleet {
             book,
             client,
             stale,
+            follows_events: true,
             next: AtomicU32::new(0),
             tasks: Mutex::default(),
             shutdown,
         })
+    }
+
+    /// The same, one that follows no worker's events, whatever its configuration says.
+    pub fn without_events(self) -> Self {
+        Self { follows_events: false, ..self }
     }
 
     /// The workers now.
@@ -158,7 +165,8 @@ impl Fleet {
     }
 
     /// Adds a worker and starts to follow it. Needs a tokio runtime around it.
-    pub fn add(&self, config: WorkerConfig) -> Result<Arc<Worker>, AddError> {
+    pub fn add(&self, mut config: WorkerConfig) -> Result<Arc<Worker>, AddError> {
+        config.events = config.events.filter(|_| self.follows_events);
         let model = self.names.base(&config.model).ok_or(AddError::Model(config.model.clone()))?;
         let mut view = self.view.write();
         for other in view.workers() {

@@ -4,7 +4,7 @@ The sidecar that knows which worker holds which prefix, and decides.
 Two flows meet only in the index. The *write path* follows every engine's KV
 events and load ([`events`], [`load`]); the *read path* answers route requests
 ([`api`] → [`router`] → [`policy`]) and keeps what it decided in the [`book`] until
-it is done. [`fleet`] knows the workers and owns the
+it is done, and, where no events tell, what it [predicts](predict). [`fleet`] knows the workers and owns the
 tasks that follow them, [`models`] what the filter needs to tokenize, [`config`]
 what the operator said, and [`app`] puts it together. [`recording`] plays a
 recorded engine through the write path, [`launch`] starts real engines.
@@ -28,6 +28,7 @@ pub mod launch;
 pub mod load;
 pub mod models;
 pub mod policy;
+pub mod predict;
 pub mod recording;
 pub mod router;
 pub mod tokens;

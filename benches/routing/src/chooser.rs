@@ -11,6 +11,7 @@ use warmpath_indexer::fleet::{Fleet, Worker};
 use warmpath_indexer::load::Report;
 use warmpath_indexer::models::Names;
 use warmpath_indexer::policy::{Policies, Settings};
+use warmpath_indexer::predict::PredictConfig;
 use warmpath_indexer::router::{Hashes, Question, Router};
 use warmpath_protocol::{LifecycleEvent, LifecycleReport};
 use warmpath_radix::{Block, EngineHash, Index, Tier};
@@ -41,24 +42,36 @@ pub(crate) trait Chooser {
     fn tick(&mut self, now: Instant);
 }
 
+/// What the indexer learns of the engines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knowing {
+    /// Whether first tokens and ends are reported.
+    pub(crate) lifecycle: bool,
+    /// Whether engines tell of their caches.
+    pub(crate) kv_events: bool,
+    /// Milliseconds for which a worker is predicted to hold what was routed to it.
+    pub(crate) predict_ms: u64,
+    /// Blocks of a worker's cache.
+    pub(crate) kv_blocks: u64,
+}
+
 /// The indexer's own router, index and book.
 pub(crate) struct Ours {
     block: u32,
     fleet: Arc<Fleet>,
     workers: Vec<Arc<Worker>>,
     router: Router,
-    lifecycle: bool,
+    knowing: Knowing,
     reports: Vec<LifecycleReport>,
 }
 
 impl Ours {
-    /// For so many workers; needs a tokio runtime around it. Without `lifecycle`
-    /// first tokens and ends are not reported.
+    /// For so many workers; needs a tokio runtime around it.
     pub(crate) fn new(
         workers: usize,
         block: u64,
         settings: Settings,
-        lifecycle: bool,
+        knowing: Knowing,
     ) -> Result<Self> {
         let block = u32::try_from(block)?;
         let model = ModelConfig {
@@ -78,12 +91,15 @@ impl Ours {
                 "id": number.to_string(),
                 "endpoint": format!("127.0.0.1:{}", 1000 + number),
                 "health": { "interval_ms": 0 },
+                "total_kv_blocks": knowing.kv_blocks,
             });
             Ok(fleet.add(WorkerConfig::from_tree(&tree, &["m"])?)?)
         };
         let workers = (0..workers).map(add).collect::<Result<_>>()?;
-        let router = Router::new(Arc::clone(&fleet), names, Policies::new(settings)?, 0);
-        Ok(Self { block, fleet, workers, router, lifecycle, reports: Vec::new() })
+        let router = Router::new(Arc::clone(&fleet), names, Policies::new(settings)?, 0)
+            // No worker here has a source of events: the bench tells the index itself.
+            .predicting(PredictConfig { ttl_ms: knowing.predict_ms, beside_events_ms: 0 });
+        Ok(Self { block, fleet, workers, router, knowing, reports: Vec::new() })
     }
 }
 
@@ -106,7 +122,7 @@ impl Chooser for Ours {
 
     fn changed(&mut self, worker: usize, changes: Vec<Change>) -> Result<()> {
         let holder = self.workers[worker].holder(0);
-        for change in changes {
+        for change in changes.into_iter().filter(|_| self.knowing.kv_events) {
             match change {
                 Change::Stored(parent, blocks) => {
                     let blocks: Vec<Block> = blocks
@@ -147,7 +163,8 @@ impl Chooser for Ours {
 
     fn tick(&mut self, now: Instant) {
         let reports = std::mem::take(&mut self.reports);
-        if self.lifecycle && !reports.is_empty() {
+        self.router.expire_predictions(now);
+        if self.knowing.lifecycle && !reports.is_empty() {
             self.fleet.book().report(reports, now);
         }
     }

@@ -12,6 +12,7 @@ to a share of that.
 */
 
 mod chooser;
+mod decision_time;
 mod dynamo;
 mod engine;
 mod load;
@@ -28,7 +29,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use warmpath_indexer::policy::{Settings, names};
 
-use chooser::{Chooser, Ours};
+use chooser::{Chooser, Knowing, Ours};
 use dynamo::Dynamo;
 use engine::Costs;
 use load::Load;
@@ -69,6 +70,15 @@ struct Arguments {
     /// Do not report first tokens and ends: what an engine tells of itself is all
     #[arg(long)]
     no_lifecycle: bool,
+    /// Milliseconds for which a worker is predicted to hold what was routed to it
+    #[arg(long, default_value_t = 0)]
+    predict_ms: u64,
+    /// Engines do not tell of their caches: what is predicted is all
+    #[arg(long)]
+    no_kv_events: bool,
+    /// Measure instead how long a decision takes inside the indexer: 64 workers, 2,000 blocks
+    #[arg(long)]
+    decision_time: bool,
     /// Folder for a report with plots: routing.md and SVG files
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -108,6 +118,13 @@ async fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.decision_time {
+        let figures = decision_time::run(64, 2000, 20_000)?;
+        if arguments.json {
+            println!("{}", serde_json::json!({ "decision_time": figures }));
+        }
+        return Ok(());
+    }
     let mut policies = arguments.policies()?;
     if policies.contains(&DYNAMO)
         && let Err(error) = Dynamo::start(&arguments.dynamo_python, 1, 64)
@@ -210,5 +227,11 @@ fn chooser(arguments: &Arguments, name: &str, block: u64) -> Result<Box<dyn Choo
         serde_json::json!({ "policy": name, "policy_seed": 1, "policies": parameters })
     };
     let settings = Settings::from_tree(&tree)?;
-    Ok(Box::new(Ours::new(arguments.workers, block, settings, !arguments.no_lifecycle)?))
+    let knowing = Knowing {
+        lifecycle: !arguments.no_lifecycle,
+        kv_events: !arguments.no_kv_events,
+        predict_ms: arguments.predict_ms,
+        kv_blocks: Costs::default().cache_tokens / block,
+    };
+    Ok(Box::new(Ours::new(arguments.workers, block, settings, knowing)?))
 }

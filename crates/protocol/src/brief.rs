@@ -8,11 +8,11 @@
 //! ```text
 //! u8 0 · u8 reason · u32 rank, ranks, overlap_blocks, total_blocks, block_size
 //! · u64 index_age_ms, all ones where there is none · u8 number of fallbacks
-//! · worker, endpoint, cluster, each fallback: u16 length · UTF-8
+//! · worker, endpoint, cluster, each fallback: u16 length · UTF-8 · u32 predicted_blocks
 //! ```
 //!
-//! All numbers are little-endian. Whatever follows is skipped, so that fields can
-//! be added.
+//! All numbers are little-endian. Whatever follows is skipped, and a number that is
+//! missing at the end is 0, so that fields can be added.
 
 use crate::{Decision, Reason};
 
@@ -47,6 +47,7 @@ fn put(decision: &Decision, out: &mut Vec<u8>) -> Option<()> {
         out.extend_from_slice(&u16::try_from(text.len()).ok()?.to_le_bytes());
         out.extend_from_slice(text.as_bytes());
     }
+    out.extend_from_slice(&decision.predicted_blocks.to_le_bytes());
     Some(())
 }
 
@@ -69,6 +70,7 @@ pub fn read(mut bytes: &[u8]) -> Option<Decision> {
         overlap_blocks,
         total_blocks,
         block_size,
+        predicted_blocks: take(&mut bytes).map_or(0, u32::from_le_bytes),
         reason,
         index_age_ms: (age != u64::MAX).then_some(age),
         scores: None,
@@ -113,6 +115,7 @@ mod tests {
             cluster: String::new(),
             fallbacks: vec!["10.0.0.2:8100".into(), "10.0.0.3:8100".into()],
             overlap_blocks: 3,
+            predicted_blocks: 2,
             total_blocks: 7,
             block_size: 16,
             reason,
@@ -151,7 +154,10 @@ mod tests {
     #[test]
     fn a_part_of_one_or_something_else_is_none() {
         let whole = written(&decision(Reason::Prefix));
-        for cut in 0..whole.len() {
+        let before_additions = whole.len() - 4;
+        let old = Decision { predicted_blocks: 0, ..decision(Reason::Prefix) };
+        assert_eq!(read(&whole[..before_additions]), Some(old));
+        for cut in 0..before_additions {
             assert_eq!(read(&whole[..cut]), None, "cut at {cut}");
         }
         assert_eq!(read(&rmp_serde::to_vec_named(&decision(Reason::Prefix)).unwrap()), None);

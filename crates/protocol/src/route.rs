@@ -71,9 +71,12 @@ pub struct Decision {
     /// Endpoints to try after this one, best first.
     #[serde(default)]
     pub fallbacks: Vec<String>,
-    /// Leading blocks of the prompt that the worker holds.
+    /// Leading blocks of the prompt that the worker holds, or is predicted to.
     #[serde(default)]
     pub overlap_blocks: u32,
+    /// The last of those, which are only predicted: no event has told of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub predicted_blocks: u32,
     /// Full blocks of the prompt, in the chosen worker's block size.
     #[serde(default)]
     pub total_blocks: u32,
@@ -93,6 +96,11 @@ pub struct Decision {
 
 fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What decided.
@@ -127,8 +135,11 @@ pub struct Score {
     pub rank: u32,
     /// What the policy computed; the greatest wins.
     pub score: f64,
-    /// Leading blocks of the prompt that it holds.
+    /// Leading blocks of the prompt that it holds, or is predicted to.
     pub overlap_blocks: u32,
+    /// The last of those, which are only predicted.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub predicted_blocks: u32,
     /// Share of its KV cache in use, 0 to 1.
     pub kv_usage: f64,
     /// Requests that wait in its queue, ours since its last report included.

@@ -248,7 +248,7 @@ impl Held {
         let seat = Seat::predicted(self.number);
         let engine = EngineHash::default();
         let blocks: Vec<Block> = locals.iter().map(|&local| Block { local, engine }).collect();
-        let (mut above, mut predicted) = (None, 0);
+        let (mut above, mut depth, mut predicted) = (None, 0, 0);
         let mut laid = std::mem::take(&mut self.laid);
         for blocks in blocks.chunks(TOGETHER) {
             laid.clear();
@@ -260,7 +260,8 @@ impl Held {
                 tree.store(seat, above, None, blocks, &mut laid);
             }
             above = laid.last().map(|last| last.place + last.len - 1);
-            predicted += self.predicted.add(&laid, expires);
+            predicted += self.predicted.add(&laid, depth, expires);
+            depth += blocks.len() as u32;
         }
         self.laid = laid;
         predicted
@@ -269,6 +270,11 @@ impl Held {
     /// Lets go of predictions whose time has passed.
     pub(crate) fn expire(&mut self, now: u64, core: &Core) {
         self.predicted.expire(now, Seat::predicted(self.number), &core.tree);
+    }
+
+    /// Lets go of predictions beyond that many, those first that expire first.
+    pub(crate) fn trim_predicted(&mut self, most: usize, core: &Core) -> usize {
+        self.predicted.trim(most, Seat::predicted(self.number), &core.tree)
     }
 
     /// Whether every count is right; adds the distinct blocks to `found`, by node.

@@ -161,6 +161,17 @@ impl Index {
         self.with_new(holder, |held| held.predict(locals, expires, &self.core))
     }
 
+    /// Lets go of a holder's predictions beyond that many blocks: of those that expire
+    /// first, and of them the deepest, as an engine that is full would. How many those were.
+    pub fn trim_predicted(&self, holder: Holder, most: usize) -> usize {
+        self.with(holder, |held| held.trim_predicted(most, &self.core)).unwrap_or(0)
+    }
+
+    /// How many blocks `holder` is predicted to have beside those that it has.
+    pub fn predicted(&self, holder: Holder) -> usize {
+        self.holders.read().get(&holder).map_or(0, |held| held.lock().predicted())
+    }
+
     /// Lets go of predictions whose time has come.
     pub fn expire(&self, now: u64) {
         let holders: Vec<Holder> = self.holders.read().keys().copied().collect();

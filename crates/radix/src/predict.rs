@@ -15,13 +15,20 @@ use crate::tree::{Laid, Tree};
 /// What an entry of the map takes, with its share of a node that is two thirds full.
 const ENTRY: usize = 3 * size_of::<((u32, u64), u32)>() / 2;
 
+/// When a chunk's predictions expire, how deep in their prompt they lie, and the chunk.
+/// The greatest is the next to go: the earliest, and of those the deepest, for a chain
+/// that loses its head is of no more use.
+type Due = (Reverse<u64>, u32, u32);
+
 /// The predictions of one holder.
 #[derive(Debug, Default)]
 pub(crate) struct Predicted {
     /// Which places of a chunk expire at a time; each place at one only, the latest.
     places: BTreeMap<(u32, u64), u32>,
-    /// The next to expire, with those that were prolonged since.
-    queue: BinaryHeap<Reverse<(u64, u32)>>,
+    /// The next to expire, with those that were prolonged since: as many for a chunk as it
+    /// was given times that have not passed.
+    queue: BinaryHeap<Due>,
+    blocks: usize,
 }
 
 impl Predicted {
@@ -30,18 +37,20 @@ impl Predicted {
     }
 
     pub(crate) fn heap(&self) -> usize {
-        self.places.len() * ENTRY + self.queue.capacity() * size_of::<Reverse<(u64, u32)>>()
+        self.places.len() * ENTRY + self.queue.capacity() * size_of::<Due>()
     }
 
     /// Predicted blocks.
     pub(crate) fn blocks(&self) -> usize {
-        self.places.values().map(|places| places.count_ones() as usize).sum()
+        self.blocks
     }
 
-    /// Remembers when to let go of what was laid; how many blocks are predicted.
-    pub(crate) fn add(&mut self, laid: &[Laid], expires: u64) -> usize {
+    /// Remembers when to let go of what was laid `depth` blocks deep; how many blocks are
+    /// predicted.
+    pub(crate) fn add(&mut self, laid: &[Laid], mut depth: u32, expires: u64) -> usize {
         let mut blocks = 0;
         for laid in laid {
+            depth += laid.len;
             let (chunk, places) = places(laid, !laid.had);
             blocks += places.count_ones() as usize;
             let later = self.places.range((chunk, expires)..=(chunk, u64::MAX));
@@ -53,9 +62,10 @@ impl Predicted {
             self.take(chunk, places);
             let known = self.places.entry((chunk, expires)).or_default();
             if *known == 0 {
-                self.queue.push(Reverse((expires, chunk)));
+                self.queue.push((Reverse(expires), depth, chunk));
             }
             *known |= places;
+            self.blocks += places.count_ones() as usize;
         }
         blocks
     }
@@ -78,6 +88,7 @@ impl Predicted {
         let known = self.places.range_mut((chunk, 0)..=(chunk, u64::MAX));
         let mut empty = Vec::new();
         for (&key, known) in known {
+            self.blocks -= (*known & places).count_ones() as usize;
             *known &= !places;
             if *known == 0 {
                 empty.push(key);
@@ -90,16 +101,34 @@ impl Predicted {
 
     /// Lets go of what should have come before `now`.
     pub(crate) fn expire(&mut self, now: u64, seat: Seat, tree: &RwLock<Tree>) {
-        while let Some(&Reverse((expires, chunk))) = self.queue.peek()
-            && expires <= now
-        {
-            self.queue.pop();
-            if let Some(places) = self.places.remove(&(chunk, expires)) {
-                release(chunk, places, seat, tree);
-            }
+        while self.queue.peek().is_some_and(|(Reverse(expires), ..)| *expires <= now) {
+            self.let_go(seat, tree);
         }
         if self.places.is_empty() {
             *self = Self::default();
+        }
+    }
+
+    /// Lets go of those that expire first until there are no more than that many; how
+    /// many blocks those were.
+    pub(crate) fn trim(&mut self, most: usize, seat: Seat, tree: &RwLock<Tree>) -> usize {
+        let before = self.blocks;
+        while self.blocks > most && !self.queue.is_empty() {
+            self.let_go(seat, tree);
+        }
+        let gone = before - self.blocks;
+        if self.places.is_empty() {
+            *self = Self::default();
+        }
+        gone
+    }
+
+    /// Lets go of the next to expire.
+    fn let_go(&mut self, seat: Seat, tree: &RwLock<Tree>) {
+        let Some((Reverse(expires), _, chunk)) = self.queue.pop() else { return };
+        if let Some(places) = self.places.remove(&(chunk, expires)) {
+            self.blocks -= places.count_ones() as usize;
+            release(chunk, places, seat, tree);
         }
     }
 

@@ -45,6 +45,8 @@ pub struct IndexerOptions {
     pub policy: Option<String>,
     /// Whether the engines publish KV events.
     pub is_following: bool,
+    /// Other fields of its configuration.
+    pub settings: Value,
     /// TCP port of the API; a free one where absent.
     pub port: Option<u16>,
     /// The program's build.
@@ -183,6 +185,9 @@ fn configuration(
     });
     if let Some(policy) = &options.policy {
         config["policy"] = json!(policy);
+    }
+    for (field, value) in options.settings.as_object().into_iter().flatten() {
+        config[field] = value.clone();
     }
     config
 }

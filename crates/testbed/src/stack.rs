@@ -63,6 +63,7 @@ impl GatewayOptions {
                 ranks: 1,
                 policy: None,
                 is_following: true,
+                settings: Value::Null,
                 port: None,
                 profile: Profile::Dev,
             },

@@ -40,6 +40,7 @@ pub fn decision() -> Decision {
         cluster: "worker-0".into(),
         fallbacks: vec!["10.0.0.2:8100".into()],
         overlap_blocks: 3,
+        predicted_blocks: 0,
         total_blocks: 7,
         block_size: 4,
         reason: Reason::Prefix,

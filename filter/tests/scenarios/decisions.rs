@@ -168,6 +168,7 @@ pub fn the_response_reports_only_where_asked(start: Start) {
         rank: 0,
         score: -0.5,
         overlap_blocks: 1,
+        predicted_blocks: 0,
         kv_usage: 0.25,
         waiting: 0.0,
     };

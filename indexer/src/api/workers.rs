@@ -79,6 +79,8 @@ impl Api {
             "rank": rank.rank,
             "block_size": worker.block_size(rank),
             "blocks": self.fleet.index().blocks(worker.holder(rank.rank), Tier::Device),
+            "predicted_blocks": self.fleet.index().predicted(worker.holder(rank.rank)),
+            "total_kv_blocks": worker.kv_blocks(rank),
             "waiting": load.waiting,
             "running": load.running,
             "kv_usage": load.kv_usage,
@@ -92,7 +94,6 @@ impl Api {
             "events": {
                 "configured": worker.config.events.is_some(),
                 "connected": status.connected,
-                "degraded": status.degraded(),
                 "last_seq": status.last_seq,
                 "age_ms": age.and_then(|age| u64::try_from(age).ok()),
                 "batches": status.batches,

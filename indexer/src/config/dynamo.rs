@@ -1,6 +1,6 @@
 //! Flags under the names that Dynamo's router has for them.
 //!
-//! They shape the policy `cost` and the in-flight book. Those that are about
+//! They shape the policy `cost`, the in-flight book and what is predicted. Those that are about
 //! Dynamo's message broker have nothing to do here and are taken silently, so
 //! that a command line that worked goes on working; Dynamo takes two of them
 //! without effect as well.
@@ -32,6 +32,23 @@ pub struct DynamoFlags {
         env = "WARMPATH_NO_TRACK_ACTIVE_BLOCKS"
     )]
     pub no_track_active_blocks: bool,
+    /// Do not follow KV events: what was routed to a worker counts as held for a while
+    #[arg(
+        long,
+        visible_alias = "no-router-kv-events",
+        overrides_with = "kv_events",
+        env = "WARMPATH_NO_KV_EVENTS"
+    )]
+    pub no_kv_events: bool,
+    /// Follow KV events, as is the default
+    #[arg(long, visible_alias = "router-kv-events")]
+    pub kv_events: bool,
+    /// How long a worker without events counts as holding what was routed to it [default: 120]
+    #[arg(long, env = "WARMPATH_ROUTER_TTL_SECS", value_name = "SECONDS")]
+    pub router_ttl_secs: Option<f64>,
+    /// The same for workers with events, until those come [default: 0, never]
+    #[arg(long, env = "WARMPATH_ROUTER_PREDICTED_TTL_SECS", value_name = "SECONDS")]
+    pub router_predicted_ttl_secs: Option<f64>,
     /// Taken without effect: nothing outlasts the process
     #[arg(long)]
     pub router_reset_states: bool,
@@ -67,5 +84,21 @@ impl DynamoFlags {
         if self.no_track_active_blocks {
             lay(root, "book", json!({ "track_active_blocks": false }));
         }
+        if self.no_kv_events || self.kv_events {
+            root.insert("kv_events".to_owned(), json!(!self.no_kv_events));
+        }
+        for (name, seconds) in
+            [("ttl_ms", self.router_ttl_secs), ("beside_events_ms", self.router_predicted_ttl_secs)]
+        {
+            if let Some(seconds) = seconds {
+                lay(root, "predict", json!({ name: milliseconds(seconds) }));
+            }
+        }
     }
+}
+
+/// What is no time is left as it is, so that the reader of the configuration reports it.
+fn milliseconds(seconds: f64) -> Value {
+    let millis = (seconds * 1000.0).round();
+    if (0.0..1e15).contains(&millis) { json!(millis as u64) } else { json!(seconds) }
 }

@@ -9,6 +9,7 @@ use super::policies;
 use super::{
     Config, EventsConfig, HealthConfig, IndexConfig, LoadConfig, ModelConfig, WorkerConfig,
 };
+use crate::predict::PredictConfig;
 
 const ADDRESS: &str = "an address ip:port";
 const HOUR_MS: u64 = 3_600_000;
@@ -37,6 +38,8 @@ pub(super) fn config(tree: &Value, errors: &mut Vec<String>) -> Config {
         load_stale_ms: fields.number("load_stale_ms", 1, HOUR_MS).unwrap_or(10_000),
         decisions: fields.number("decisions", 0, 1 << 20).map_or(1024, count),
         max_body_bytes: fields.number("max_body_bytes", 1 << 10, 1 << 30).map_or(16 << 20, count),
+        kv_events: fields.truth("kv_events").unwrap_or(true),
+        predict: fields.nested("predict", predict).unwrap_or_default(),
         index: fields.nested("index", index).unwrap_or(IndexConfig { max_bytes: INDEX_BYTES }),
         models: Vec::new(),
         workers: Vec::new(),
@@ -49,6 +52,18 @@ pub(super) fn config(tree: &Value, errors: &mut Vec<String>) -> Config {
     config.workers =
         workers.into_iter().map(|(path, tree)| worker(tree, &path, &names, errors)).collect();
     config
+}
+
+fn predict(mut fields: Fields<'_, '_>) -> PredictConfig {
+    let default = PredictConfig::default();
+    let predict = PredictConfig {
+        ttl_ms: fields.number("ttl_ms", 0, HOUR_MS).unwrap_or(default.ttl_ms),
+        beside_events_ms: fields
+            .number("beside_events_ms", 0, HOUR_MS)
+            .unwrap_or(default.beside_events_ms),
+    };
+    fields.finish();
+    predict
 }
 
 fn index(mut fields: Fields<'_, '_>) -> IndexConfig {
@@ -92,6 +107,7 @@ pub(super) fn worker(
         cluster: fields.text("cluster").unwrap_or_else(|| format!("worker-{id}")),
         ranks: fields.number("ranks", 1, 1024).map_or(1, small),
         events: fields.nested("events", events),
+        total_kv_blocks: fields.number("total_kv_blocks", 1, u64::from(u32::MAX)),
         load: fields.nested("load", load).unwrap_or_default(),
         health: fields.nested("health", health).unwrap_or_default(),
         id,
@@ -106,7 +122,6 @@ fn events(mut fields: Fields<'_, '_>) -> EventsConfig {
         replay: fields.text("replay"),
         bind: fields.truth("bind").unwrap_or(false),
         topic: fields.text("topic").unwrap_or_default(),
-        interval_ms: fields.number("interval_ms", 10, HOUR_MS).unwrap_or(100),
     };
     fields.finish();
     events

@@ -90,7 +90,6 @@ workers:
 - {model: tiny, events: {}}
 - {id: wörker, model: tiny, endpoint: "127.0.0.1:8101", cluster: "of its own"}
 - {id: "", model: "", endpoint: ""}
-- {id: t, model: tiny, endpoint: "127.0.0.1:8102", events: {endpoint: "http://", replay: "tcp://127.0.0.1:1"}}
 "#,
     )
     .unwrap_err();
@@ -122,12 +121,10 @@ workers:
         "workers[5].id: is required",
         "workers[5].model: is required",
         "workers[5].endpoint: is required",
-        "workers[6].events.endpoint: expected http://host:port/path, found \"http://\"",
-        "workers[6].events: replay, bind and topic are for ZMQ",
     ] {
         assert!(message.contains(expected), "missing {expected:?} in\n{message}");
     }
-    assert_eq!(errors.0.len(), 28, "{message}");
+    assert_eq!(errors.0.len(), 26, "{message}");
 }
 
 #[test]
@@ -188,6 +185,19 @@ fn flags_win_over_the_file() {
     let config = load("--host 127.0.0.1", file).unwrap();
     assert_eq!(config.listen, "127.0.0.1:7500".parse().unwrap());
     assert_eq!(config.admin, "127.0.0.1:9000".parse().unwrap());
+}
+
+#[test]
+fn predictions_have_a_section_and_dynamos_flags() {
+    let config = Config::from_yaml("predict: {ttl_ms: 5000}\nkv_events: false\n").unwrap();
+    assert_eq!(config.predict, PredictConfig { ttl_ms: 5000, beside_events_ms: 0 });
+    assert!(!config.kv_events);
+    let config = load("--kv-events --router-predicted-ttl-secs 1.5", "kv_events: false").unwrap();
+    assert_eq!((config.kv_events, config.predict.beside_events_ms), (true, 1500));
+    let config = Config::load(&flags("--no-kv-events --router-ttl-secs 60")).unwrap();
+    assert_eq!((config.kv_events, config.predict.ttl_ms), (false, 60_000));
+    let errors = load("--router-ttl-secs=-1", "predict: {ttl: 5}").unwrap_err().to_string();
+    assert!(errors.contains("predict.ttl_ms") && errors.contains("predict.ttl: "), "{errors}");
 }
 
 #[test]

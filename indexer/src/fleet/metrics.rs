@@ -37,6 +37,7 @@ struct Reading {
     worker: Arc<Worker>,
     position: usize,
     blocks: usize,
+    predicted: usize,
     status: RankSnapshot,
     load: Load,
     in_flight: InFlight,
@@ -73,11 +74,6 @@ const GAUGES: &[Gauge] = &[
         value: |one| f64::from(u8::from(one.status.connected)),
     },
     Gauge {
-        name: "events_degraded",
-        help: "Whether the rank's events can not be had or used, and it is routed by load alone",
-        value: |one| f64::from(u8::from(one.status.degraded().is_some())),
-    },
-    Gauge {
         name: "events_last_seq",
         help: "Sequence number of the last event batch; -1 before the first",
         value: |one| one.status.last_seq.map_or(-1.0, |seq| seq as f64),
@@ -86,6 +82,11 @@ const GAUGES: &[Gauge] = &[
         name: "blocks_held",
         help: "Distinct blocks that the index says the rank holds on its device",
         value: |one| one.blocks as f64,
+    },
+    Gauge {
+        name: "blocks_predicted",
+        help: "Distinct blocks that the rank is only predicted to hold",
+        value: |one| one.predicted as f64,
     },
     Gauge {
         name: "block_size_tokens",
@@ -142,8 +143,13 @@ const COUNTERS: &[Counter] = &[
     },
     Counter {
         name: "overlap_tokens",
-        help: "Those of the prompts' tokens that the rank held",
+        help: "Those of the prompts' tokens that the rank held, or was predicted to",
         value: |one| one.rank().overlap_tokens.load(Ordering::Relaxed),
+    },
+    Counter {
+        name: "predicted_overlap_tokens",
+        help: "Those of the overlap's tokens that were only predicted",
+        value: |one| one.rank().predicted_tokens.load(Ordering::Relaxed),
     },
     Counter {
         name: "event_batches",
@@ -177,11 +183,6 @@ const COUNTERS: &[Counter] = &[
     },
     Counter { name: "event_replays", help: "Replays asked for", value: |one| one.status.replays },
     Counter {
-        name: "events_degradations",
-        help: "Times that the rank's events could no longer be had or used",
-        value: |one| one.status.degradations,
-    },
-    Counter {
         name: "engine_restarts",
         help: "Times that the rank's engine began anew",
         value: |one| one.status.restarts,
@@ -196,6 +197,7 @@ impl FleetMetrics {
             let rank = &worker.ranks[position];
             Reading {
                 blocks: self.0.index().blocks(worker.holder(rank.rank), Tier::Device),
+                predicted: self.0.index().predicted(worker.holder(rank.rank)),
                 status: rank.status.snapshot(),
                 load: rank.load.load(now),
                 in_flight: self.0.book().in_flight(&rank.book, now),

@@ -12,6 +12,7 @@ use super::{Health, health, rank_endpoint};
 use crate::book::{Book, RankBook};
 use crate::config::WorkerConfig;
 use crate::events::{self, RankStatus};
+use crate::load::capacity::{CacheConfig, Capacity};
 use crate::load::{self, LoadCell, Rejected, Report};
 
 /// One engine endpoint.
@@ -45,6 +46,8 @@ pub struct Rank {
     pub status: Arc<RankStatus>,
     /// What its engine says of itself.
     pub load: LoadCell,
+    /// What its engine says of its KV cache's size.
+    pub capacity: Capacity,
     /// What was routed to it and has not finished.
     pub book: Arc<RankBook>,
     /// Number of the last decision for it; 0 before the first.
@@ -53,8 +56,10 @@ pub struct Rank {
     pub decisions: AtomicU64,
     /// Tokens of those decisions' prompts.
     pub prompt_tokens: AtomicU64,
-    /// Tokens of those that it held.
+    /// Tokens of those that it held, or was predicted to.
     pub overlap_tokens: AtomicU64,
+    /// Those of them that were only predicted.
+    pub predicted_tokens: AtomicU64,
 }
 
 impl Worker {
@@ -73,9 +78,11 @@ impl Worker {
             turn: AtomicU64::new(0),
             status: Arc::new(RankStatus::new()),
             load: LoadCell::new(stale),
+            capacity: Capacity::default(),
             decisions: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
             overlap_tokens: AtomicU64::new(0),
+            predicted_tokens: AtomicU64::new(0),
         };
         Self {
             id,
@@ -97,10 +104,37 @@ impl Worker {
         Holder { worker: self.id, rank }
     }
 
+    /// Whether events tell what it holds.
+    pub fn follows_events(&self) -> bool {
+        self.config.events.is_some()
+    }
+
     /// A rank's block size in tokens: what its events say, else what was
-    /// configured; 0 where neither is known.
+    /// configured, else, where there are no events, what its metrics page says;
+    /// 0 where none is known.
     pub fn block_size(&self, rank: &Rank) -> u32 {
-        rank.status.block_size().or(self.configured_block_size).unwrap_or(0)
+        let page = || rank.capacity.block_size().filter(|_| !self.follows_events());
+        rank.status.block_size().or(self.configured_block_size).or_else(page).unwrap_or(0)
+    }
+
+    /// How many blocks a rank's KV cache has: what was configured, else what its
+    /// metrics page says.
+    pub fn kv_blocks(&self, rank: &Rank) -> Option<usize> {
+        let page = || rank.capacity.blocks_of(self.block_size(rank));
+        let blocks = self.config.total_kv_blocks.or_else(page)?;
+        Some(usize::try_from(blocks).unwrap_or(usize::MAX))
+    }
+
+    /// Takes what the engines behind it say of their caches.
+    pub(crate) fn learn_capacity(&self, engines: &[CacheConfig]) {
+        if let [rank] = self.ranks.as_slice() {
+            return rank.capacity.learn(engines);
+        }
+        for one in engines {
+            if let Some(rank) = self.ranks.get(one.engine as usize) {
+                rank.capacity.learn(std::slice::from_ref(one));
+            }
+        }
     }
 
     /// Takes what a rank's engine says of itself.
@@ -116,7 +150,7 @@ impl Worker {
 
     /// Where a rank's events come from.
     fn source(&self, rank: u32) -> Option<events::Source> {
-        let config = self.config.events.as_ref().filter(|config| !config.is_polled())?;
+        let config = self.config.events.as_ref()?;
         Some(events::Source {
             worker_name: self.name.to_string(),
             holder: self.holder(rank),
@@ -125,20 +159,6 @@ impl Worker {
             replay: config.replay.as_ref().and_then(|replay| rank_endpoint(replay, rank)),
             bind: config.bind,
             topic: config.topic.clone(),
-            block_size: self.configured_block_size,
-        })
-    }
-
-    /// Where all ranks' events come from, where the engine is asked for them.
-    fn polled(&self) -> Option<events::PollSource> {
-        let config = self.config.events.as_ref().filter(|config| config.is_polled())?;
-        let rank = |rank: &Rank| (self.holder(rank.rank), Arc::clone(&rank.status));
-        Some(events::PollSource {
-            worker_name: self.name.to_string(),
-            ranks: self.ranks.iter().map(rank).collect(),
-            url: config.endpoint.clone(),
-            every: Duration::from_millis(config.interval_ms),
-            timeout: Duration::from_millis(self.config.health.timeout_ms),
             block_size: self.configured_block_size,
         })
     }
@@ -156,10 +176,6 @@ impl Worker {
                 tasks.spawn(events::follow(source, Arc::clone(index), status, self.stop.clone()));
             }
         }
-        if let Some(source) = self.polled() {
-            let (index, stop) = (Arc::clone(index), self.stop.clone());
-            tasks.spawn(events::poll(source, client.clone(), index, stop));
-        }
         if let Some(endpoint) = self.config.load.zmq.clone() {
             tasks.spawn(load::zmq::follow(Arc::clone(self), endpoint, self.stop.clone()));
         }
@@ -167,7 +183,7 @@ impl Worker {
             let every = Duration::from_millis(self.config.load.interval_ms);
             let client = client.clone();
             let stop = self.stop.clone();
-            tasks.spawn(load::page::follow(Arc::clone(self), client, url, every, stop));
+            tasks.spawn(load::prometheus::follow(Arc::clone(self), client, url, every, stop));
         }
         if let Some(every) = self.config.health.interval() {
             tasks.spawn(health::follow(Arc::clone(self), client.clone(), every, self.stop.clone()));

@@ -8,9 +8,8 @@ source, overwrites the guess. Without any source the guesses alone remain, and
 spread requests evenly; they are forgotten with the same age as a report.
 */
 
-mod iterations;
-pub mod page;
-mod prometheus;
+pub mod capacity;
+pub mod prometheus;
 pub mod zmq;
 
 use std::collections::BTreeMap;

@@ -47,8 +47,10 @@ pub struct Prompt {
 /// One (worker, rank) that could serve the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Candidate {
-    /// Leading blocks of the prompt that it holds.
+    /// Leading blocks of the prompt that it holds, or is predicted to.
     pub overlap_blocks: u32,
+    /// The last of those, which are only predicted.
+    pub predicted_blocks: u32,
     /// Blocks behind those that it holds in host memory.
     pub host_blocks: u32,
     /// Blocks behind those that it holds on disk.

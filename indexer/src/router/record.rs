@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use warmpath_protocol::Decision;
+use warmpath_protocol::{Decision, Score};
 
-use super::{Candidate, Score, Seat};
+use super::{Candidate, Seat};
 
 /// One decision with everything that led to it; no prompt text, no hashes but
 /// the last, which names the whole prefix.
@@ -51,6 +51,7 @@ impl Scored {
             // JSON has no infinities.
             score: self.score.clamp(f64::MIN, f64::MAX),
             overlap_blocks: self.candidate.overlap_blocks,
+            predicted_blocks: self.candidate.predicted_blocks,
             kv_usage: self.candidate.load.kv_usage,
             waiting: self.candidate.load.waiting,
         }

@@ -1,15 +1,16 @@
 use std::collections::BTreeMap;
 
-use warmpath_protocol::Hash;
+use warmpath_protocol::{Hash, code};
 use warmpath_radix::{Block, EngineHash, Tier};
 
 use super::*;
-use crate::fleet::{Look, tests as fleets};
+use crate::fleet::{Look, Worker, tests as fleets};
 use crate::load::Report;
 use crate::policy::{Policy, Settings};
 
 mod golden;
 mod policies;
+mod predicted;
 
 fn policies(name: &str) -> Policies {
     let settings = Settings { policy: name.to_owned(), seed: Some(1), ..Settings::default() };

@@ -11,6 +11,7 @@ mod endpoints;
 mod exactness;
 mod failures;
 mod manifests;
+mod predicted;
 mod routing;
 mod seeds;
 mod steering;

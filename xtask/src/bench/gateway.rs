@@ -107,6 +107,8 @@ async fn start(
     options.indexer.profile = Profile::Release;
     options.indexer.block_size = Some(16);
     options.indexer.is_following = false;
+    // Engines have events, as a rule; here nothing stands for them.
+    options.indexer.settings = serde_json::json!({ "predict": { "ttl_ms": 0 } });
     let engine =
         |http: &SocketAddr| Engine { http: *http, events: *http, replay: *http, metrics: None };
     let engines: Vec<_> = workers.iter().map(engine).collect();

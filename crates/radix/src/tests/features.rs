@@ -114,6 +114,44 @@ fn a_later_prediction_prolongs_an_earlier_one() {
 }
 
 #[test]
+fn predictions_beyond_a_capacity_go_oldest_first_and_from_the_end_of_a_chain() {
+    let index = Index::new();
+    let long: Vec<u64> = (1..=200).collect();
+    index.predict(A, &long, 10);
+    index.predict(A, &[1000, 1001], 20);
+    assert_eq!((index.predicted(A), index.trim_predicted(A, 202)), (202, 0));
+    let gone = index.trim_predicted(A, 100);
+    assert_eq!(index.predicted(A), 202 - gone);
+    assert!((102..102 + 32).contains(&gone), "whole chunks: {gone}");
+    assert_eq!(index.find_matches(&long)[0].predicted as usize, 200 - gone, "the head stays");
+    assert_eq!(index.find_matches(&[1000, 1001])[0].predicted, 2);
+    index.audit().unwrap();
+    // What was asked for again is the youngest.
+    index.predict(A, &long[..10], 30);
+    index.trim_predicted(A, 20);
+    assert_eq!(index.find_matches(&long)[0].predicted, 10);
+    index.audit().unwrap();
+    assert_eq!((index.trim_predicted(A, 0), index.trim_predicted(B, 0)), (12, 0));
+    assert_eq!((index.stats().nodes, index.predicted(A)), (0, 0));
+    index.audit().unwrap();
+}
+
+#[test]
+fn a_prediction_is_counted_once_however_often_it_is_made() {
+    let index = Index::new();
+    index.predict(A, &[1, 2, 3], 10);
+    index.predict(A, &[1, 2, 3, 4], 20);
+    index.predict(A, &[1, 2], 5);
+    assert_eq!(index.predicted(A), 4);
+    index.store(A, Tier::Device, None, 0, &chain([1], 0)).unwrap();
+    assert_eq!(index.predicted(A), 3);
+    index.expire(10);
+    assert_eq!(index.predicted(A), 3, "prolonged");
+    index.clear(A);
+    assert_eq!(index.predicted(A), 0);
+}
+
+#[test]
 fn a_query_stops_where_the_caller_has_enough() {
     let index = Index::new();
     let blocks = chain(1..=100, 0);
