@@ -118,7 +118,8 @@ pub struct WorkerConfig {
 /// One worker's KV events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsConfig {
-    /// ZMQ endpoint of rank 0, `tcp://host:port`. Required.
+    /// ZMQ endpoint of rank 0, `tcp://host:port`; or where TensorRT-LLM is asked for
+    /// them, `http://host:port/kv_cache_events`. Required.
     pub endpoint: String,
     /// ZMQ endpoint of rank 0's replay socket. Default none: what is lost stays lost.
     pub replay: Option<String>,
@@ -126,6 +127,15 @@ pub struct EventsConfig {
     pub bind: bool,
     /// Topic prefix to subscribe to. Default empty: everything.
     pub topic: String,
+    /// Milliseconds between two questions, where the engine is asked. Default 100.
+    pub interval_ms: u64,
+}
+
+impl EventsConfig {
+    /// Whether the engine is asked for its events, instead of publishing them.
+    pub fn is_polled(&self) -> bool {
+        self.endpoint.starts_with("http://")
+    }
 }
 
 /// One worker's load reports; of two sources the last report wins.
@@ -133,7 +143,8 @@ pub struct EventsConfig {
 pub struct LoadConfig {
     /// ZMQ endpoint that publishes `{"num_waiting_reqs":…,"kv_cache_usage":…}`. Default none.
     pub zmq: Option<String>,
-    /// URL of a Prometheus page with vLLM's gauges. Default none.
+    /// URL of the engine's metrics page: a Prometheus page of vLLM, SGLang or
+    /// TensorRT-LLM, or the list of iterations that `trtllm-serve` has instead. Default none.
     pub prometheus: Option<String>,
     /// Milliseconds between two reads of the page. Default 500.
     pub interval_ms: u64,

@@ -94,6 +94,7 @@ impl Api {
             "events": {
                 "configured": worker.config.events.is_some(),
                 "connected": status.connected,
+                "degraded": status.degraded(),
                 "last_seq": status.last_seq,
                 "age_ms": age.and_then(|age| u64::try_from(age).ok()),
                 "batches": status.batches,

@@ -88,7 +88,16 @@ pub(super) fn worker(worker: &WorkerConfig, path: &str, models: &[&str], errors:
     }
     let last = worker.ranks.saturating_sub(1);
     if let Some(events) = &worker.events {
-        if !events.endpoint.is_empty() {
+        if events.is_polled() {
+            let path = format!("{path}.events");
+            http(&events.endpoint, &format!("{path}.endpoint"), errors);
+            if events.replay.is_some() || events.bind || !events.topic.is_empty() {
+                errors.push(format!(
+                    "{path}: replay, bind and topic are for ZMQ; an engine that is asked for its \
+                     events has none of them"
+                ));
+            }
+        } else if !events.endpoint.is_empty() {
             zmq(&events.endpoint, last, &format!("{path}.events.endpoint"), errors);
         }
         if let Some(replay) = &events.replay {
@@ -99,18 +108,19 @@ pub(super) fn worker(worker: &WorkerConfig, path: &str, models: &[&str], errors:
         zmq(endpoint, 0, &format!("{path}.load.zmq"), errors);
     }
     if let Some(url) = &worker.load.prometheus {
-        let plain = reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http");
-        if !plain {
-            errors.push(format!(
-                "{path}.load.prometheus: expected http://host:port/path, found {url:?}"
-            ));
-        }
+        http(url, &format!("{path}.load.prometheus"), errors);
     }
     if !worker.health.path.starts_with('/') {
         errors.push(format!(
             "{path}.health.path: expected a path from /, found {:?}",
             worker.health.path
         ));
+    }
+}
+
+fn http(url: &str, path: &str, errors: &mut Vec<String>) {
+    if !reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http") {
+        errors.push(format!("{path}: expected http://host:port/path, found {url:?}"));
     }
 }
 

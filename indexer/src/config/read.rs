@@ -122,6 +122,7 @@ fn events(mut fields: Fields<'_, '_>) -> EventsConfig {
         replay: fields.text("replay"),
         bind: fields.truth("bind").unwrap_or(false),
         topic: fields.text("topic").unwrap_or_default(),
+        interval_ms: fields.number("interval_ms", 10, HOUR_MS).unwrap_or(100),
     };
     fields.finish();
     events

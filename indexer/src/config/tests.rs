@@ -90,6 +90,7 @@ workers:
 - {model: tiny, events: {}}
 - {id: wörker, model: tiny, endpoint: "127.0.0.1:8101", cluster: "of its own"}
 - {id: "", model: "", endpoint: ""}
+- {id: t, model: tiny, endpoint: "127.0.0.1:8102", events: {endpoint: "http://", replay: "tcp://127.0.0.1:1"}}
 "#,
     )
     .unwrap_err();
@@ -121,10 +122,12 @@ workers:
         "workers[5].id: is required",
         "workers[5].model: is required",
         "workers[5].endpoint: is required",
+        "workers[6].events.endpoint: expected http://host:port/path, found \"http://\"",
+        "workers[6].events: replay, bind and topic are for ZMQ",
     ] {
         assert!(message.contains(expected), "missing {expected:?} in\n{message}");
     }
-    assert_eq!(errors.0.len(), 26, "{message}");
+    assert_eq!(errors.0.len(), 28, "{message}");
 }
 
 #[test]

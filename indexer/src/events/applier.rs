@@ -35,6 +35,7 @@ pub enum Verdict {
 /// Decode, sequence, apply: everything that [`follow`](super::follow) does with a
 /// message once it has one.
 pub struct Applier {
+    worker_name: String,
     holder: Holder,
     ranks: u32,
     writer: Writer,
@@ -51,6 +52,7 @@ impl Applier {
         let writer = Writer::new(index, source.block_size);
         status.update(|status| status.block_size = source.block_size);
         Self {
+            worker_name: source.worker_name.clone(),
             holder: source.holder,
             ranks: source.ranks,
             writer,
@@ -142,23 +144,19 @@ impl Applier {
             Err(reject) => count(&mut counts.rejected, reject.name()),
         }
         self.sequence.advance(mark);
+        let told = told_tokens(&counts);
         let block_size = self.writer.block_size();
         self.status.update(|status| {
             status.batches += 1;
-            status.events += counts.events;
             status.last_seq = Some(mark.seq);
             status.last_event = Some(Instant::now());
             status.block_size = block_size;
-            status.stored_blocks += counts.stored_blocks;
-            status.removed_blocks += counts.removed_blocks;
-            status.clears += counts.clears;
-            for (reason, times) in counts.rejected {
-                *status.rejected.entry(reason).or_default() += times;
-            }
-            for (reason, times) in counts.ignored {
-                *status.ignored.entry(reason).or_default() += times;
-            }
+            status.absorb(counts);
         });
+        if let Some(told) = told {
+            let reason = (!told).then_some(Reject::NoTokens.name());
+            self.status.usable(&self.worker_name, self.holder.rank, reason);
+        }
     }
 
     fn holder_of(&self, rank: Option<u64>) -> Option<Holder> {
@@ -169,6 +167,14 @@ impl Applier {
             }
             _ => Some(self.holder),
         }
+    }
+}
+
+/// Whether the events that were counted brought tokens; none if they could not.
+pub(super) fn told_tokens(counts: &RankSnapshot) -> Option<bool> {
+    match counts.rejected.contains_key(Reject::NoTokens.name()) {
+        true => Some(false),
+        false => (counts.stored_blocks > 0).then_some(true),
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use warmpath_blocks::{local_hash, media_hash, seed};
-use warmpath_radix::{Block, Holder, Index, StoreError, Tier};
+use warmpath_radix::{Block, EngineHash, Holder, Index, StoreError, Tier};
 
 use super::RankSnapshot;
 use super::wire::{Event, Key, Reject, Scope, Stored};
@@ -98,6 +98,53 @@ impl Writer {
         }
     }
 
+    /// A removal that does not say from where, of blocks that are on one tier at a time.
+    pub(super) fn remove_anywhere(
+        &self,
+        holder: Holder,
+        hashes: &[EngineHash],
+        counts: &mut RankSnapshot,
+    ) {
+        let used = [Tier::Disk, Tier::Host].map(|tier| self.index.blocks(holder, tier) > 0);
+        let most = if used.contains(&true) { 1 } else { hashes.len().max(1) };
+        for hashes in hashes.chunks(most) {
+            let mut left = hashes.len();
+            for tier in [Tier::Device, Tier::Host, Tier::Disk] {
+                if left == 0 {
+                    break;
+                }
+                let dropped = self.index.remove(holder, tier, hashes);
+                counts.removed_blocks += (dropped.last + dropped.copies + dropped.aside) as u64;
+                left = if most == 1 { dropped.unknown } else { 0 };
+                if most > 1 || tier == Tier::Disk {
+                    unknown(counts, dropped.unknown);
+                }
+            }
+        }
+    }
+
+    /// A block goes from one tier to another and keeps its name.
+    pub(super) fn move_block(
+        &self,
+        holder: Holder,
+        hash: EngineHash,
+        from: Tier,
+        to: Tier,
+        counts: &mut RankSnapshot,
+    ) {
+        if from == to {
+            return;
+        }
+        // In this order: its name must not be forgotten between the two.
+        let held = self.index.hold(holder, to, &[hash]);
+        if held.new + held.copies == 0 {
+            return unknown(counts, 1);
+        }
+        let dropped = self.index.remove(holder, from, &[hash]);
+        counts.stored_blocks += 1;
+        counts.removed_blocks += (dropped.last + dropped.copies + dropped.aside) as u64;
+    }
+
     fn stored(
         &mut self,
         holder: Holder,
@@ -123,6 +170,9 @@ impl Writer {
         let size = stored.block_size as usize;
         if size == 0 || self.block_size.is_some_and(|known| known != stored.block_size) {
             return Err(Reject::BlockSize);
+        }
+        if stored.tokens.is_empty() && !stored.hashes.is_empty() {
+            return Err(Reject::NoTokens);
         }
         if size.checked_mul(stored.hashes.len()) != Some(stored.tokens.len()) {
             return Err(Reject::TokenCount);

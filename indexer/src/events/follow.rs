@@ -50,15 +50,32 @@ pub async fn follow(
     status: Arc<RankStatus>,
     shutdown: CancellationToken,
 ) {
+    let broke = || {
+        status.reject("internal");
+        index.clear(source.holder);
+    };
+    let life = || live(source.clone(), index.clone(), status.clone());
+    survive(&source.worker_name, life, broke, &shutdown).await;
+    status.update(|status| status.connected = false);
+}
+
+/// Lives one life after the other until `shutdown`, and tells `broke` of each end.
+pub(super) async fn survive<L>(
+    worker: &str,
+    life: impl Fn() -> L,
+    broke: impl Fn(),
+    shutdown: &CancellationToken,
+) where
+    L: Future<Output = ()> + Send + 'static,
+{
     let lives = async {
         loop {
-            // A panic below, ours or the socket crate's, ends a task of its own.
+            // A panic below, ours or a socket crate's, ends a task of its own.
             let mut task = JoinSet::new();
-            task.spawn(live(source.clone(), index.clone(), status.clone()));
+            task.spawn(life());
             task.join_next().await;
-            tracing::error!(worker = source.worker_name, "the event stream's task broke off");
-            status.reject("internal");
-            index.clear(source.holder);
+            tracing::error!(worker, "the event stream's task broke off");
+            broke();
             sleep(PAUSE_AFTER_PANIC).await;
         }
     };
@@ -66,7 +83,6 @@ pub async fn follow(
         () = shutdown.cancelled() => {}
         () = lives => {}
     }
-    status.update(|status| status.connected = false);
 }
 
 async fn live(source: Source, index: Arc<Index>, status: Arc<RankStatus>) {

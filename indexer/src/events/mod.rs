@@ -6,7 +6,8 @@ is a line of small parts, and only its ends do I/O: `source` receives frames,
 `wire` decodes them, `sequence` decides whether a batch is next, missing some,
 repeated, or from an engine that began anew, `apply` turns events into local
 hashes and writes the index, and `replay` asks the engine for what is missing.
-[`Applier`] is the line without sockets, for recordings and tests.
+[`Applier`] is the line without sockets, for recordings and tests. TensorRT-LLM's
+events over HTTP come in by `poll`, and go through the same `apply`.
 
 One rule runs through all of it: an error costs the smallest thing that contains
 it. A broken event costs that event, a lost batch that batch; the stream goes on,
@@ -16,6 +17,7 @@ and a counter with a reason says what happened.
 mod applier;
 mod apply;
 mod follow;
+mod poll;
 mod replay;
 mod sequence;
 mod source;
@@ -28,6 +30,7 @@ use warmpath_radix::Holder;
 
 pub use applier::{Applier, Verdict};
 pub use follow::follow;
+pub use poll::{Drain, PollSource, poll};
 pub use status::{RankSnapshot, RankStatus};
 
 /// One event stream: where it is and whose blocks it names.

@@ -50,6 +50,37 @@ pub struct RankSnapshot {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Events that are fine but none of ours, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
+    /// Why the events can not be had at all, while that is so.
+    pub failing: Option<&'static str>,
+    /// Why the events that come can not be used, while that is so.
+    pub useless: Option<&'static str>,
+    /// Times that either began.
+    pub degradations: u64,
+}
+
+impl RankSnapshot {
+    /// Why the rank is routed by load alone, while that is so.
+    pub fn degraded(&self) -> Option<&'static str> {
+        self.failing.or(self.useless)
+    }
+
+    /// Adds what was counted of a batch.
+    pub(super) fn absorb(&mut self, counts: RankSnapshot) {
+        self.events += counts.events;
+        self.stored_blocks += counts.stored_blocks;
+        self.removed_blocks += counts.removed_blocks;
+        self.clears += counts.clears;
+        self.gaps += counts.gaps;
+        self.lost_batches = self.lost_batches.saturating_add(counts.lost_batches);
+        self.restarts += counts.restarts;
+        for (into, from) in
+            [(&mut self.rejected, counts.rejected), (&mut self.ignored, counts.ignored)]
+        {
+            for (reason, times) in from {
+                *into.entry(reason).or_default() += times;
+            }
+        }
+    }
 }
 
 impl RankStatus {
@@ -71,6 +102,39 @@ impl RankStatus {
     /// When the last batch arrived, alone.
     pub fn last_event(&self) -> Option<Instant> {
         self.inner.lock().last_event
+    }
+
+    /// Notes whether the events can be had; `reason` why not.
+    pub(super) fn failing(&self, worker: &str, rank: u32, reason: Option<&'static str>) {
+        self.degrade(worker, rank, |status| status.failing = reason);
+    }
+
+    /// Notes whether the events that came can be used; `reason` why not.
+    pub(super) fn usable(&self, worker: &str, rank: u32, reason: Option<&'static str>) {
+        self.degrade(worker, rank, |status| status.useless = reason);
+    }
+
+    /// Said once: an engine that goes back and forth shows in the metrics.
+    fn degrade(&self, worker: &str, rank: u32, change: impl FnOnce(&mut RankSnapshot)) {
+        let mut status = self.inner.lock();
+        let before = status.degraded();
+        change(&mut status);
+        let after = status.degraded();
+        if before.is_none() && after.is_some() {
+            status.degradations += 1;
+        }
+        let first = status.degradations == 1;
+        drop(status);
+        match (before, after) {
+            (None, Some(reason)) if first => tracing::warn!(
+                worker,
+                rank,
+                reason,
+                "no usable KV events: routed by load until they come; said only once"
+            ),
+            (Some(_), None) if first => tracing::info!(worker, rank, "KV events are used again"),
+            _ => {}
+        }
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RankSnapshot)) {

@@ -15,10 +15,12 @@ event that cannot be read is passed over by its extent, and the rest goes on.
 
 mod cursor;
 mod event;
+mod name;
 
 use cursor::{Cursor, Head};
 
 pub(super) use event::{Event, Key, Scope, Stored};
+pub(super) use name::of_text;
 
 /// Why a batch or an event could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,10 +35,12 @@ pub(super) enum Reject {
     UnknownEvent,
     #[error("a field is missing or of another type")]
     Malformed,
-    #[error("a block hash is neither an integer nor 1 to 32 bytes")]
+    #[error("a block hash is neither an integer nor 1 to 32 bytes, nor text of one")]
     BlockHash,
     #[error("token ids come in pairs, which requests are not hashed by")]
     TokenPairs,
+    #[error("the engine stores blocks and does not name their tokens")]
+    NoTokens,
     #[error("the number of token ids is not block size × blocks")]
     TokenCount,
     #[error("the block size is not the worker's: check the configured one")]
@@ -62,6 +66,7 @@ impl Reject {
             Self::Malformed => "malformed",
             Self::BlockHash => "block_hash",
             Self::TokenPairs => "token_pairs",
+            Self::NoTokens => "no_tokens",
             Self::TokenCount => "token_count",
             Self::BlockSize => "block_size",
             Self::UnknownParent => "unknown_parent",

@@ -74,6 +74,11 @@ const GAUGES: &[Gauge] = &[
         value: |one| f64::from(u8::from(one.status.connected)),
     },
     Gauge {
+        name: "events_degraded",
+        help: "Whether the rank's events can not be had or used, and it is routed by load alone",
+        value: |one| f64::from(u8::from(one.status.degraded().is_some())),
+    },
+    Gauge {
         name: "events_last_seq",
         help: "Sequence number of the last event batch; -1 before the first",
         value: |one| one.status.last_seq.map_or(-1.0, |seq| seq as f64),
@@ -182,6 +187,11 @@ const COUNTERS: &[Counter] = &[
         value: |one| one.status.lost_batches,
     },
     Counter { name: "event_replays", help: "Replays asked for", value: |one| one.status.replays },
+    Counter {
+        name: "events_degradations",
+        help: "Times that the rank's events could no longer be had or used",
+        value: |one| one.status.degradations,
+    },
     Counter {
         name: "engine_restarts",
         help: "Times that the rank's engine began anew",

@@ -150,7 +150,7 @@ impl Worker {
 
     /// Where a rank's events come from.
     fn source(&self, rank: u32) -> Option<events::Source> {
-        let config = self.config.events.as_ref()?;
+        let config = self.config.events.as_ref().filter(|config| !config.is_polled())?;
         Some(events::Source {
             worker_name: self.name.to_string(),
             holder: self.holder(rank),
@@ -159,6 +159,20 @@ impl Worker {
             replay: config.replay.as_ref().and_then(|replay| rank_endpoint(replay, rank)),
             bind: config.bind,
             topic: config.topic.clone(),
+            block_size: self.configured_block_size,
+        })
+    }
+
+    /// Where all ranks' events come from, where the engine is asked for them.
+    fn polled(&self) -> Option<events::PollSource> {
+        let config = self.config.events.as_ref().filter(|config| config.is_polled())?;
+        let rank = |rank: &Rank| (self.holder(rank.rank), Arc::clone(&rank.status));
+        Some(events::PollSource {
+            worker_name: self.name.to_string(),
+            ranks: self.ranks.iter().map(rank).collect(),
+            url: config.endpoint.clone(),
+            every: Duration::from_millis(config.interval_ms),
+            timeout: Duration::from_millis(self.config.health.timeout_ms),
             block_size: self.configured_block_size,
         })
     }
@@ -176,6 +190,10 @@ impl Worker {
                 tasks.spawn(events::follow(source, Arc::clone(index), status, self.stop.clone()));
             }
         }
+        if let Some(source) = self.polled() {
+            let (index, stop) = (Arc::clone(index), self.stop.clone());
+            tasks.spawn(events::poll(source, client.clone(), index, stop));
+        }
         if let Some(endpoint) = self.config.load.zmq.clone() {
             tasks.spawn(load::zmq::follow(Arc::clone(self), endpoint, self.stop.clone()));
         }
@@ -183,7 +201,7 @@ impl Worker {
             let every = Duration::from_millis(self.config.load.interval_ms);
             let client = client.clone();
             let stop = self.stop.clone();
-            tasks.spawn(load::prometheus::follow(Arc::clone(self), client, url, every, stop));
+            tasks.spawn(load::page::follow(Arc::clone(self), client, url, every, stop));
         }
         if let Some(every) = self.config.health.interval() {
             tasks.spawn(health::follow(Arc::clone(self), client.clone(), every, self.stop.clone()));

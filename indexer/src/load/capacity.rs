@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::prometheus::label;
+
 /// What an engine said of its KV cache; 0 where it said nothing.
 #[derive(Debug, Default)]
 pub struct Capacity {
@@ -50,23 +52,16 @@ pub(crate) fn read(page: &str) -> Vec<CacheConfig> {
 /// The labels up to the end of their line.
 fn line(rest: &str) -> Option<CacheConfig> {
     let (labels, _) = rest.lines().next()?.rsplit_once('}')?;
-    let label = |name: &str| {
-        let mut from = labels;
-        loop {
-            let (before, after) = from.split_once(name)?;
-            from = after;
-            let is_whole = before.is_empty() || before.ends_with([',', ' ']);
-            if let Some(value) = after.strip_prefix("=\"").filter(|_| is_whole) {
-                return value.split('"').next();
-            }
-        }
+    let label = |name: &str| label(labels, name);
+    let number = |names: [&str; 2]| {
+        let label = names.into_iter().find_map(label)?;
+        label.parse::<u64>().ok().filter(|number| *number > 0)
     };
-    let number = |name: &str| label(name)?.parse::<u64>().ok().filter(|number| *number > 0);
     Some(CacheConfig {
         engine: label("engine").map_or(Some(0), |engine| engine.parse().ok())?,
-        // vLLM keeps one block for itself.
-        blocks: number("num_gpu_blocks")?.saturating_sub(1).max(1),
-        block_size: u32::try_from(number("block_size")?).ok()?,
+        // The engine keeps one block for itself.
+        blocks: number(["num_gpu_blocks", "num_pages"])?.saturating_sub(1).max(1),
+        block_size: u32::try_from(number(["block_size", "page_size"])?).ok()?,
     })
 }
 

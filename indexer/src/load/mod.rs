@@ -9,7 +9,9 @@ spread requests evenly; they are forgotten with the same age as a report.
 */
 
 pub mod capacity;
-pub mod prometheus;
+mod iterations;
+pub mod page;
+mod prometheus;
 pub mod zmq;
 
 use std::collections::BTreeMap;

@@ -54,6 +54,21 @@ fn a_gap_waits_for_what_is_missing_or_for_its_loss() {
 }
 
 #[test]
+fn a_stream_without_tokens_is_degraded_until_they_come() {
+    let mut stage = stage(1);
+    let mut bare = stored(None, &[1]);
+    bare.retain(|(name, _)| *name != "token_ids");
+    stage.applier.offer(0, &batch_at(1.0, 0, vec![Map(bare.clone())]));
+    stage.applier.offer(1, &batch_at(2.0, 0, vec![Map(bare)]));
+    let status = stage.status.snapshot();
+    assert_eq!((status.degraded(), status.degradations), (Some("no_tokens"), 1));
+    stage.applier.offer(2, &batch_at(3.0, 0, vec![Map(removed(&[1]))]));
+    assert_eq!(stage.status.snapshot().degraded(), Some("no_tokens"), "nothing was stored");
+    stage.applier.offer(3, &payload(4.0, None, 1));
+    assert_eq!((stage.status.snapshot().degraded(), stage.overlap(0, &[1])), (None, 1));
+}
+
+#[test]
 fn an_engine_that_begins_anew_is_forgotten_first() {
     let mut stage = stage(1);
     stage.applier.offer(0, &payload(1.0, None, 1));

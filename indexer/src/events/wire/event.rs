@@ -5,6 +5,7 @@ use warmpath_radix::EngineHash;
 
 use super::Reject;
 use super::cursor::{Cursor, Fault, Head, utf8};
+use super::name::of_text;
 
 /// An event, its texts borrowed from the payload.
 #[derive(Debug, PartialEq)]
@@ -169,7 +170,6 @@ struct Draft<'a> {
     tag: &'a [u8],
     stored: Stored<'a>,
     has_hashes: bool,
-    has_tokens: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -189,10 +189,7 @@ impl<'a> Draft<'a> {
                 self.has_hashes = true;
             }
             Field::Parent => stored.parent = hash(cursor.head()?)?,
-            Field::Tokens => {
-                stored.tokens = tokens(cursor)?;
-                self.has_tokens = true;
-            }
+            Field::Tokens => stored.tokens = tokens(cursor)?,
             Field::BlockSize => {
                 stored.block_size = cursor.optional_u32()?.ok_or(Reject::Malformed)?;
             }
@@ -243,7 +240,7 @@ impl<'a> Draft<'a> {
     fn finish(self) -> Result<Event<'a>, Reject> {
         let stored = self.stored;
         match self.tag {
-            b"BlockStored" if self.has_hashes && self.has_tokens => Ok(Event::Stored(stored)),
+            b"BlockStored" if self.has_hashes => Ok(Event::Stored(stored)),
             b"BlockRemoved" if self.has_hashes => {
                 Ok(Event::Removed { scope: stored.scope, hashes: stored.hashes })
             }
@@ -255,7 +252,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// An engine hash: an integer, signed or not, or a digest of up to 32 bytes.
+/// An engine hash: an integer, signed or not, a digest of up to 32 bytes, or either as text.
 fn hash(head: Head<'_>) -> Result<Option<EngineHash>, Reject> {
     match head {
         Head::Nil => Ok(None),
@@ -264,12 +261,14 @@ fn hash(head: Head<'_>) -> Result<Option<EngineHash>, Reject> {
         Head::Bin(bytes) if matches!(bytes.len(), 1..=32) => {
             Ok(Some(EngineHash::from_bytes(bytes)))
         }
+        Head::Text(text) => of_text(utf8(text)?).map(Some).ok_or(Reject::BlockHash),
         _ => Err(Reject::BlockHash),
     }
 }
 
 fn tokens(cursor: &mut Cursor<'_>) -> Result<Vec<u32>, Reject> {
-    let length = cursor.array()?.ok_or(Reject::Malformed)?;
+    // Nil where an engine keeps them to itself.
+    let length = cursor.array()?.unwrap_or(0);
     let mut tokens = Vec::with_capacity(length.min(PREALLOCATED));
     for _ in 0..length {
         match cursor.head()? {

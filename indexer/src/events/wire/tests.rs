@@ -178,6 +178,18 @@ fn digests_of_any_length_to_32_are_names() {
 }
 
 #[test]
+fn hashes_may_be_written_as_text() {
+    let mut array = full_array();
+    array[1] = List(vec![Text("17112937265853543453"), Text("-2"), Text("0a0b")]);
+    array[2] = Text("7");
+    let payload = batch(vec![List(array)]);
+    let event = one(&payload);
+    let digest = EngineHash::from_bytes(&[10, 11]);
+    let expected = [EngineHash(17_112_937_265_853_543_453), EngineHash(u64::MAX - 1), digest];
+    assert_eq!((event.parent, &event.hashes[..]), (Some(EngineHash(7)), &expected[..]));
+}
+
+#[test]
 fn of_a_truncated_batch_what_came_before_counts() {
     let payload = batch(vec![
         List(vec![Text("AllBlocksCleared")]),
