@@ -1,5 +1,6 @@
 //! `cargo xtask fuzz`: the fuzzers, one after the other, for some time each.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -50,7 +51,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     for target in targets {
         let step = output::step(&format!("— fuzzing {target}"));
-        let status = command(arguments, &target)
+        let corpus = build::workspace_root().join("fuzz/corpus").join(&target);
+        std::fs::create_dir_all(&corpus).context("can not make a folder for the corpus")?;
+        let status = command(arguments, &target, &corpus)
             .status()
             .context("can not run cargo; install Rust with rustup")?;
         step.done();
@@ -75,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn command(arguments: &Arguments, target: &str) -> Command {
+fn command(arguments: &Arguments, target: &str, corpus: &Path) -> Command {
     // Through rustup's cargo: the one that runs this task is of another toolchain.
     let mut command = Command::new("cargo");
     command.args(["+nightly", "fuzz", "run", target]);
@@ -89,9 +92,8 @@ fn command(arguments: &Arguments, target: &str) -> Command {
         command.args(["--sanitizer", "none"]);
     }
     let fuzz = build::workspace_root().join("fuzz");
-    let corpus = fuzz.join("corpus").join(target);
     // libFuzzer writes to the first folder and only reads the second.
-    command.arg(&corpus).arg(fuzz.join("seeds").join(target)).arg("--");
+    command.arg(corpus).arg(fuzz.join("seeds").join(target)).arg("--");
     command.args([
         format!("-max_total_time={}", arguments.seconds),
         format!("-timeout={SECONDS_PER_INPUT}"),

@@ -10,11 +10,8 @@ use crate::bytes::Bytes;
 /// Auditing costs as much as there is in the index.
 const MOST_OPERATIONS: usize = 200;
 pub(crate) const LONGEST: usize = 40;
-/// Room for some hundreds of blocks. What a change may need beside its blocks, the index
-/// reckons with as 64 KiB, and as an eighth of ceilings below 512: those may be passed
-/// by as much.
+/// Room for some hundreds of blocks.
 const CEILING: usize = 48 << 10;
-const MOST_BYTES: usize = CEILING + (64 << 10);
 
 pub(crate) fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
@@ -28,7 +25,7 @@ pub(crate) fn check(data: &[u8]) {
         index.audit().expect("the index adds up");
         if ceiling {
             let taken = index.stats().bytes;
-            assert!(taken <= MOST_BYTES, "{taken} bytes");
+            assert!(taken <= CEILING, "{taken} bytes");
         }
     }
     let locals: Vec<u64> = (0..LONGEST as u64).collect();

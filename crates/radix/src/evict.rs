@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 
 use crate::held::Held;
 use crate::index::{HOLDER, Index};
+use crate::lane::Lane;
 use crate::run::{CHUNK, Place};
 use crate::seat::Seat;
 use crate::table::BATCH;
@@ -22,9 +23,9 @@ const SAMPLE: usize = 1024;
 /// What a block may take in the tree: its hash, its share of a chunk's address and
 /// digest, an eighth of slack.
 const BLOCK: usize = 10;
-/// What a store may take beyond its blocks: two nodes of a split, a run, pages of the
-/// slabs, bitmaps.
-const STORE: usize = 64 << 10;
+/// What a store mostly takes beyond its blocks at most: two nodes of a split, a run, pages
+/// of the slabs, some holders' covers.
+const STORE: usize = 16 << 10;
 
 impl Index {
     /// Lets go of so much that a store of that many blocks stays below the ceiling.
@@ -34,14 +35,32 @@ impl Index {
         tier: Tier,
         blocks: usize,
     ) -> Result<(), StoreError> {
-        let ceiling = self.core.ceiling;
+        if self.core.ceiling == 0 {
+            return Ok(());
+        }
         let needed = || {
             let holders = self.holders.read();
             let held = holders.get(&holder).map(|held| held.lock());
-            let growth = held.map_or(blocks * 32, |held| held.lane(tier).growth(blocks));
-            growth + blocks * BLOCK + STORE.min(ceiling / 8) + HOLDER
+            let growth = held.map_or_else(
+                || HOLDER + Lane::default().growth(blocks),
+                |held| held.lane(tier).growth(blocks),
+            );
+            growth + blocks * BLOCK + STORE
         };
-        if self.core.fits(needed()) {
+        self.shrink(needed)
+    }
+
+    /// Lets go of what a change took beyond the ceiling that nobody reckoned with: a map of
+    /// many children that doubled, a split under thousands of holders.
+    pub(crate) fn keep_below(&self) {
+        // With nothing left the index is within any ceiling that it can be made with.
+        let _ = self.shrink(|| 0);
+    }
+
+    /// Lets go of so much that what is `needed` fits below the ceiling.
+    fn shrink(&self, needed: impl Fn() -> usize) -> Result<(), StoreError> {
+        let ceiling = self.core.ceiling;
+        if ceiling == 0 || self.core.fits(needed()) {
             return Ok(());
         }
         let _turn = self.evicting.lock();
@@ -56,10 +75,17 @@ impl Index {
                 .and_then(|largest| self.with(largest, |held| self.evict(held, excess / BLOCK + 1)))
                 .unwrap_or(0);
             self.core.evicted.fetch_add(evicted as u64, Ordering::Relaxed);
-            if evicted == 0 && self.give_up_waiting() == 0 {
+            if evicted == 0 && self.give_up_waiting() == 0 && self.give_up_predicted() == 0 {
                 return Err(StoreError::Full);
             }
         }
+    }
+
+    /// Lets go of all predictions; how many blocks that was.
+    fn give_up_predicted(&self) -> usize {
+        let holders = self.holders();
+        let give_up = |held: &mut Held| held.give_up_predicted(&self.core);
+        holders.iter().filter_map(|&one| self.with(one, give_up)).sum()
     }
 
     /// Lets go of all chains that wait for their parents; how many blocks that was.

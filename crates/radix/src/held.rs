@@ -109,7 +109,7 @@ impl Held {
                 }
             },
         };
-        let stored = self.lay(tier, above, seed, blocks, core)?;
+        let stored = self.lay(tier, parent.zip(above), seed, blocks, core)?;
         self.attach(core);
         Ok(stored)
     }
@@ -119,16 +119,19 @@ impl Held {
     fn lay(
         &mut self,
         tier: Tier,
-        mut above: Option<Place>,
+        behind: Option<(EngineHash, Place)>,
         seed: u64,
         blocks: &[Block],
         core: &Core,
     ) -> Result<Stored, StoreError> {
+        let (mut parent, mut above) = behind.unzip();
         let seat = self.seat(tier);
         let mut stored = Stored::default();
         let mut laid = std::mem::take(&mut self.laid);
         let mut full = false;
+        let mut ahead = blocks.len();
         for blocks in blocks.chunks(TOGETHER) {
+            ahead -= blocks.len();
             laid.clear();
             {
                 let mut tree = core.tree.write();
@@ -136,13 +139,14 @@ impl Held {
                 if full {
                     break;
                 }
-                tree.store(seat, above, Some(seed), blocks, &mut laid);
+                tree.store(seat, above, Some(seed), blocks, ahead, &mut laid);
             }
             above = laid.last().map(|last| last.place + last.len - 1);
             if tier == Tier::Device {
                 self.predicted.came(&laid);
             }
-            let bound = self.lanes[tier as usize].bind(seat, seed, blocks, &laid, &core.tree);
+            let lane = &mut self.lanes[tier as usize];
+            let bound = lane.bind(seat, parent.take(), seed, blocks, &laid, &core.tree);
             stored.new += bound.new;
             stored.copies += bound.copies;
         }
@@ -160,9 +164,9 @@ impl Held {
             let (tier, parent, seed) = (orphan.tier, orphan.parent, orphan.seed);
             // Its hashes were made with a seed that the parent should have: where it
             // turns out to have another, they are of other content.
-            let above = self.place(tier, parent).map(|(_, place)| place);
+            let behind = self.place(tier, parent).map(|(_, place)| (parent, place));
             if self.seed_on(tier, parent, core) != Some(seed)
-                || self.lay(tier, above, seed, &orphan.blocks, core).is_err()
+                || self.lay(tier, behind, seed, &orphan.blocks, core).is_err()
             {
                 core.lose(waiting);
                 continue;
@@ -186,7 +190,8 @@ impl Held {
                 self.predicted.came(&laid);
             }
             let (block, seed) = ([Block { local: 0, engine }], own_seed.unwrap_or_default());
-            let bound = self.lanes[tier as usize].bind(seat, seed, &block, &laid, &core.tree);
+            let lane = &mut self.lanes[tier as usize];
+            let bound = lane.bind(seat, None, seed, &block, &laid, &core.tree);
             stored.new += bound.new;
             stored.copies += bound.copies;
         }
@@ -227,6 +232,13 @@ impl Held {
         lost
     }
 
+    /// Lets go of what is predicted; how many blocks that was.
+    pub(crate) fn give_up_predicted(&mut self, core: &Core) -> usize {
+        let blocks = self.predicted();
+        self.predicted.clear(Seat::predicted(self.number), &core.tree);
+        blocks
+    }
+
     /// Adds copies of blocks of a tier.
     pub(crate) fn copy(&mut self, tier: Tier, copies: &HashMap<EngineHash, u32>) {
         let lane = &mut self.lanes[tier as usize];
@@ -257,7 +269,7 @@ impl Held {
                 if !tree.runs().has_room(blocks.len()) {
                     break;
                 }
-                tree.store(seat, above, None, blocks, &mut laid);
+                tree.store(seat, above, None, blocks, 0, &mut laid);
             }
             above = laid.last().map(|last| last.place + last.len - 1);
             predicted += self.predicted.add(&laid, depth, expires);

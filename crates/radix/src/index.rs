@@ -66,6 +66,9 @@ impl Core {
     }
 }
 
+/// The least ceiling: an index of some small nodes takes a page of each slab.
+const LEAST_CEILING: usize = 32 << 10;
+
 /// A holder's own size, and what its place in the list takes.
 pub(crate) const HOLDER: usize = size_of::<Mutex<Held>>() + 2 * size_of::<(Holder, usize)>();
 
@@ -75,12 +78,14 @@ impl Index {
         Self::default()
     }
 
-    /// An empty index that takes at most that much heap.
+    /// An empty index that takes at most that much heap, in bytes; less than 32 KiB counts
+    /// as that, and 0 as no ceiling.
     ///
     /// Near the ceiling the least recently matched ends of chains of the largest
     /// holders go first; [`Stats::evicted`] counts them.
     pub fn with_ceiling(bytes: usize) -> Self {
-        let core = Core { ceiling: bytes, ..Core::default() };
+        let ceiling = if bytes == 0 { 0 } else { bytes.max(LEAST_CEILING) };
+        let core = Core { ceiling, ..Core::default() };
         Self { core, ..Self::default() }
     }
 
@@ -101,10 +106,11 @@ impl Index {
         if blocks.is_empty() {
             return Ok(Stored::default());
         }
-        if self.core.ceiling > 0 {
-            self.make_room(holder, tier, blocks.len())?;
-        }
-        self.with_new(holder, |held| held.store(tier, parent, seed, blocks, &self.core))
+        self.make_room(holder, tier, blocks.len())?;
+        let stored =
+            self.with_new(holder, |held| held.store(tier, parent, seed, blocks, &self.core));
+        self.keep_below();
+        stored
     }
 
     /// Records that `holder` has these blocks on `tier` too, of which it has each on
@@ -112,10 +118,12 @@ impl Index {
     ///
     /// Those that it has nowhere are left out of the counts.
     pub fn hold(&self, holder: Holder, tier: Tier, engines: &[EngineHash]) -> Stored {
-        if self.core.ceiling > 0 && self.make_room(holder, tier, engines.len()).is_err() {
+        if self.make_room(holder, tier, engines.len()).is_err() {
             return Stored::default();
         }
-        self.with(holder, |held| held.hold(tier, engines, &self.core)).unwrap_or_default()
+        let held = self.with(holder, |held| held.hold(tier, engines, &self.core));
+        self.keep_below();
+        held.unwrap_or_default()
     }
 
     /// The seed that a held block was stored under.
@@ -128,8 +136,10 @@ impl Index {
 
     /// Records that `holder` dropped one copy of each of these blocks from `tier`.
     pub fn remove(&self, holder: Holder, tier: Tier, engines: &[EngineHash]) -> Dropped {
-        self.with(holder, |held| held.remove(tier, engines, &self.core))
-            .unwrap_or(Dropped { unknown: engines.len(), ..Dropped::default() })
+        let dropped = self.with(holder, |held| held.remove(tier, engines, &self.core));
+        // A hole takes a bitmap.
+        self.keep_below();
+        dropped.unwrap_or(Dropped { unknown: engines.len(), ..Dropped::default() })
     }
 
     /// Forgets everything that `holder` has on any tier, that waits or is predicted;
@@ -154,11 +164,12 @@ impl Index {
     /// How many of them it has not; 0 as well where the ceiling leaves no room. A
     /// store takes the place of what it was predicted to bring.
     pub fn predict(&self, holder: Holder, locals: &[u64], expires: u64) -> usize {
-        let room = || self.make_room(holder, Tier::Device, locals.len()).is_ok();
-        if locals.is_empty() || (self.core.ceiling > 0 && !room()) {
+        if locals.is_empty() || self.make_room(holder, Tier::Device, locals.len()).is_err() {
             return 0;
         }
-        self.with_new(holder, |held| held.predict(locals, expires, &self.core))
+        let predicted = self.with_new(holder, |held| held.predict(locals, expires, &self.core));
+        self.keep_below();
+        predicted
     }
 
     /// Lets go of a holder's predictions beyond that many blocks: of those that expire

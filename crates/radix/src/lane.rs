@@ -67,10 +67,11 @@ impl Lane {
         self.odd.get(&engine).and_then(|odd| odd.seed)
     }
 
-    /// Binds blocks that were laid down.
+    /// Binds blocks that were laid down, behind `parent` if it is known.
     pub(crate) fn bind(
         &mut self,
         seat: Seat,
+        parent: Option<EngineHash>,
         seed: u64,
         mut blocks: &[Block],
         laid: &[Laid],
@@ -80,12 +81,16 @@ impl Lane {
         // Old bindings go last: a later block of this chain may lie where one was.
         let mut loose = Vec::new();
         self.table.reserve(blocks.len());
+        if let Some(parent) = parent {
+            self.table.follow(parent);
+        }
         let mut next = self.homes(blocks, laid.first());
         for (at, laid_here) in laid.iter().enumerate() {
             let (batch, rest) = blocks.split_at(laid_here.len as usize);
             blocks = rest;
             // While these are bound, memory looks for the next.
             let homes = std::mem::replace(&mut next, self.homes(rest, laid.get(at + 1)));
+            self.table.beyond(&homes[..batch.len()]);
             for (number, (block, home)) in batch.iter().zip(homes).enumerate() {
                 let place = laid_here.place + number as u32;
                 let before = self.table.insert(home, block.engine, place);
@@ -143,6 +148,7 @@ impl Lane {
         let mut next = self.homes_of(batches.peek());
         while let Some(batch) = batches.next() {
             let homes = std::mem::replace(&mut next, self.homes_of(batches.peek()));
+            self.table.beyond(&homes[..batch.len()]);
             for (&engine, home) in batch.iter().zip(homes) {
                 if !self.odd.is_empty() && self.uncopy(engine) {
                     dropped.copies += 1;

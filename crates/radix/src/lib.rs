@@ -41,14 +41,14 @@ The parts, from the bottom up:
   the holders that have blocks of it: how many leading ones, and a bitmap for what
   lies behind a hole while there is one. A query compares whole stretches of hashes
   and looks at holders once an edge.
-- `table` and `lane`: per holder and tier the engine hashes, twelve bytes and a
-  counter's share each, in buckets of a cache line. Copies, foreign seeds and second
-  names are rare and kept aside.
+- `names`, `table` and `lane`: per holder and tier the engine hashes, beside each other as
+  their blocks are, and six bytes and a counter's share each in buckets of a cache line to
+  find them by. Copies, foreign seeds and second names are rare and kept aside.
 - `held`: a holder with its tiers, what waits (`aside`) and what is predicted
   (`predict`). To the tree each of its claims is a `seat`.
 - `tree` and `find`: changes and queries. `evict`: the ceiling. `index`: the locks.
 
-A block costs its holder 18 to 23 bytes, and the index 8 to 9 bytes once. Edges cost
+A block costs its holder 18 to 22 bytes, and the index 8 to 9 bytes once. Edges cost
 some 200 bytes: little where chains part every few hundred blocks, as they do, and
 the greater part where each has but one. There are addresses for 2^27 runs of up to
 32 blocks, some 36 GB of index; beyond them a store is refused as beyond the ceiling.
@@ -77,12 +77,22 @@ that no query came by for longest, of a sample. Readers stamp the nodes they pas
 a tick of a coarse clock. Rejected: a list in order of use (every query would write
 to it).
 
-Where the time of a write goes: of 20 ns a block that one worker's table costs, half
-is waiting for memory; with many workers' tables, beyond any cache, most is. Rejected
-so far: naming only some blocks in the table and finding the others beside them (a
-name that two contents claim would be noticed late). Not tried: slots of six bytes,
-a place and 16 bits of the hash, with the hashes themselves in chains; they would halve
-what memory is asked for.
+The ceiling is exact after every change: what a change will take is made room for before,
+and what it took beyond that goes after it.
+
+Where the time of a write goes: nearly all of it into the tables, and there into waiting
+for memory. Each block is one line at random, which no order of events helps; a removed
+run's names are read one after the other, but its slots must be emptied one by one. What
+helped, of 62 ns a block that a store and a removal cost on average on one machine:
+prefetches instead of reads (12 ns; `prefetch`), slots of six bytes with the names apart
+(they alone nothing at first: the calling back of displaced keys read their names; 5 ns
+since slots say whose guest a key is), the second line of a search asked for as early as
+the first (2 ns), room for a whole event's hashes at once (1 ns). Huge pages, asked for by
+the allocator (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`), take another 12 % off, and are the
+operator's to choose. Rejected: naming only some blocks in the table and finding the
+others beside them (a name that two contents claim would be noticed late); emptying slots
+later, when they are met (a full table then reads a name for each slot to learn whether it
+still counts).
 */
 
 mod aside;
@@ -93,8 +103,10 @@ mod find;
 mod held;
 mod index;
 mod lane;
+mod names;
 mod node;
 mod predict;
+mod prefetch;
 mod run;
 mod seat;
 mod slab;

@@ -245,15 +245,21 @@ impl Runs {
         }
     }
 
-    /// Makes a run longer; [`Self::has_room`] must have said that it can be.
-    pub(crate) fn append(&mut self, id: RunId, locals: impl ExactSizeIterator<Item = u64>) {
+    /// Makes a run longer, by `ahead` more in the next calls; [`Self::has_room`] must have said
+    /// that it can be.
+    pub(crate) fn append(
+        &mut self,
+        id: RunId,
+        locals: impl ExactSizeIterator<Item = u64>,
+        ahead: usize,
+    ) {
         let run = self.runs.get_mut(id);
         let before = run.heap();
         let spare = run.locals.capacity() - run.locals.len();
         if spare < locals.len() {
             // A new run fits; one that grows leaves an eighth.
             let room = if run.locals.is_empty() { 0 } else { 4 + run.locals.len() / 8 };
-            run.locals.reserve_exact(locals.len().max(room));
+            run.locals.reserve_exact((locals.len() + ahead).max(room));
         }
         let old = run.locals.len() / CHUNK as usize;
         self.blocks += locals.len();
@@ -261,7 +267,8 @@ impl Runs {
         let needed = run.locals.len().div_ceil(CHUNK as usize);
         if run.segments.capacity() < needed {
             let room = if run.segments.is_empty() { 0 } else { 1 + run.segments.len() / 8 };
-            run.segments.reserve_exact((needed - run.segments.len()).max(room));
+            let all = (run.locals.len() + ahead).div_ceil(CHUNK as usize);
+            run.segments.reserve_exact((all - run.segments.len()).max(room));
         }
         for position in run.segments.len()..needed {
             let chunk = self.chunks.insert(Chunk { run: id, position: position as u32 });

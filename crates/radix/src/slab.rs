@@ -3,7 +3,7 @@
 //! One vector instead would be copied when it grows, tens of megabytes at once while
 //! readers wait, and would need twice its size meanwhile.
 
-const PAGE: usize = 256;
+const PAGE: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Slab<T> {

@@ -226,6 +226,7 @@ impl Index {
             .map(|name| (name.engine, name.copies - 1))
             .collect();
         self.with(holder, |held| held.copy(tier, &copies));
+        // Which keeps it below the ceiling too.
         self.remove(holder, tier, &between);
         blocks().filter(|block| !block.names.is_empty()).count()
     }

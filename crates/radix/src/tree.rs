@@ -100,13 +100,15 @@ impl Tree {
     /// Gives `seat` these blocks, behind a block that its holder has or from the root
     /// on, and says where they are.
     ///
-    /// Without a seed where it is not known, as for predictions.
+    /// Without a seed where it is not known, as for predictions. `ahead` blocks follow with
+    /// the next calls.
     pub(crate) fn store(
         &mut self,
         seat: Seat,
         parent: Option<Place>,
         seed: Option<u64>,
         mut blocks: &[Block],
+        ahead: usize,
         laid: &mut Vec<Laid>,
     ) {
         self.stores = self.stores.wrapping_add(1);
@@ -117,7 +119,7 @@ impl Tree {
             if at == node.len {
                 (id, at) = match node.child(first.local) {
                     Some(child) => (child.node, 0),
-                    None => self.grow(id, seed, blocks),
+                    None => self.grow(id, seed, blocks, ahead),
                 };
                 continue;
             }
@@ -274,7 +276,13 @@ impl Tree {
 
     /// Lays the blocks down below or behind `id`, of which none goes on with the
     /// first; the node and the offset where they begin.
-    fn grow(&mut self, id: NodeId, seed: Option<u64>, blocks: &[Block]) -> (NodeId, u32) {
+    fn grow(
+        &mut self,
+        id: NodeId,
+        seed: Option<u64>,
+        blocks: &[Block],
+        ahead: usize,
+    ) -> (NodeId, u32) {
         let locals = blocks.iter().map(|block| block.local);
         let node = self.node(id);
         let (run, start, leaf) = (node.run, node.end(), node.children.is_empty());
@@ -283,14 +291,14 @@ impl Tree {
             run.len() == start && (seed.is_none() || run.seed == seed)
         };
         if goes_on && leaf {
-            self.runs.append(run, locals);
+            self.runs.append(run, locals, ahead);
             let node = self.node_mut(id);
             let at = node.len;
             node.len += blocks.len() as u32;
             return (id, at);
         }
         let (run, start) = if goes_on { (run, start) } else { (self.runs.add(seed), 0) };
-        self.runs.append(run, locals);
+        self.runs.append(run, locals, ahead);
         let len = blocks.len() as u32;
         let child = self.nodes.insert(Node { run, start, len, parent: id, ..Node::default() });
         self.runs.cut(run, start, child);

@@ -19,10 +19,14 @@ mod held;
 mod index;
 #[path = "../src/lane.rs"]
 mod lane;
+#[path = "../src/names.rs"]
+mod names;
 #[path = "../src/node.rs"]
 mod node;
 #[path = "../src/predict.rs"]
 mod predict;
+#[path = "../src/prefetch.rs"]
+mod prefetch;
 #[path = "../src/run.rs"]
 mod run;
 #[path = "../src/seat.rs"]
