@@ -189,6 +189,10 @@ def report(results: list[Result]) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mode", choices=[*MODES[1:], "all"], default="all")
+    # The names that NeMo-RL's benchmark has for two of the modes.
+    for mode in ("manual", "integrated"):
+        flag = f"--use-{mode}-routing"
+        parser.add_argument(flag, dest="mode", action="store_const", const=mode)
     parser.add_argument("--num-workers", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=64, help="a multiple of 8")
     parser.add_argument("--seq-len", type=int, default=1024, help="tokens of a first prompt")

@@ -23,6 +23,17 @@ def test_without_a_section_there_is_no_router(tmp_path, text):
     assert not RouterConfig.from_yaml(file).enabled
 
 
+def test_the_command_line_overrides_the_section(tmp_path):
+    file = tmp_path / "grpo.yaml"
+    file.write_text("grpo: {router: {enabled: true, block_size: 32}}\n")
+    overrides = ["grpo.router.enabled=false", "+grpo.router.block_size=16", "grpo.max_steps=3"]
+    assert RouterConfig.from_yaml(file, overrides) == RouterConfig(enabled=False, block_size=16)
+    with pytest.raises(ValueError, match="did you mean 'enabled'"):
+        RouterConfig.from_yaml(file, ["grpo.router.enable=true"])
+    with pytest.raises(ValueError, match="has no value"):
+        RouterConfig.from_yaml(file, ["grpo.router.enabled"])
+
+
 def test_an_unknown_field_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'block_size'"):
         RouterConfig.from_mapping({"blocksize": 64})

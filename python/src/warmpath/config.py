@@ -11,7 +11,7 @@ grpo:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,12 @@ class RouterConfig:
         return cls(**section)
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> RouterConfig:
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> RouterConfig:
         """Reads a whole configuration: `grpo.router`, or `router` at its top.
 
-        One without such a section has the defaults, and so no router.
+        One without such a section has the defaults, and so no router. `overrides` are those of a
+        training job's command line, such as `grpo.router.enabled=false`; those of other sections
+        are left alone.
         """
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
         if not isinstance(tree, Mapping):
@@ -68,4 +70,16 @@ class RouterConfig:
         section = (grpo.get("router") if isinstance(grpo, Mapping) else None) or tree.get("router")
         if section is not None and not isinstance(section, Mapping):
             raise ValueError(f"{path}: router is {section!r}, not a mapping")
-        return cls.from_mapping(section or {})
+        return cls.from_mapping({**(section or {}), **_overrides(overrides)})
+
+
+def _overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for override in overrides:
+        name, equals, value = override.lstrip("+").partition("=")
+        section, _, field = name.rpartition(".")
+        if section in ("grpo.router", "router"):
+            if not equals:
+                raise ValueError(f"override {override!r} has no value; write {name}=VALUE")
+            found[field] = yaml.safe_load(value)
+    return found

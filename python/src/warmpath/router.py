@@ -8,6 +8,7 @@ a radix tree in Python, which would be a second index with answers of its own.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from .hashing import block_hashes
 from .indexer import Indexer, find_binary
 
 MODEL = "default"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,15 @@ class KvRouter:
     async def get_best_worker(self, hashes: Sequence[int], num_tokens: int) -> int:
         """The worker for one prompt of `num_tokens` tokens."""
         body = {"local_hashes": list(hashes), "num_tokens": num_tokens}
-        return int((await self._post("/find_best_worker", body))["worker_id"])
+        best = await self._post("/find_best_worker", body)
+        logger.debug(
+            "worker_id: %s, overlap = %.3f (%s of %s blocks)",
+            best["worker_id"],
+            best["overlap"],
+            best["matched_blocks"],
+            len(hashes),
+        )
+        return int(best["worker_id"])
 
     async def get_worker_round_robin(self, hashes: Sequence[int], num_tokens: int) -> int:
         """The next worker in turn, whatever the prompt; takes what `get_best_worker` takes."""

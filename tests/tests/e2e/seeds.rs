@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use warmpath_simworker::{Fleet, Options};
 use warmpath_testbed::build::{self, Profile};
 use warmpath_testbed::process::Process;
-use warmpath_testbed::stack::tiny_model;
+use warmpath_testbed::stack::{Stack, StackOptions, tiny_model};
 use warmpath_testbed::{Client, ports};
 
 use crate::support::eventually;
@@ -65,5 +65,35 @@ async fn the_seeds_flags_start_an_indexer_that_answers_find_best_worker() -> Res
     })
     .await?;
     assert_eq!(answer, json!({"worker_id": 1, "overlap": 1.0, "matched_blocks": 5}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seeds_scripts_find_the_model_and_ask_through_envoy() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let script = |name: &str| {
+        let mut command = Command::new(build::workspace_root().join("scripts").join(name));
+        command.env("PORT", stack.gateway.envoy.http.port().to_string());
+        command.env("ROUTER_PORT", stack.gateway.indexer.api.port().to_string());
+        for variable in ["MODEL", "URL", "ROUTER_URL", "TOKENIZER"] {
+            command.env_remove(variable);
+        }
+        command
+    };
+    let mut ping = script("ping.sh");
+    let answer = tokio::task::spawn_blocking(move || ping.output()).await??;
+    let text = String::from_utf8_lossy(&answer.stdout);
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    assert!(text.contains("x-warmpath-worker: "), "{text}");
+    assert!(text.trim_end().ends_with("data: [DONE]"), "{text}");
+
+    // What aiperf would be asked; it is no dependency of the tests.
+    let mut perf = script("perf.sh");
+    perf.env("AIPERF", "echo");
+    let asked = tokio::task::spawn_blocking(move || perf.output()).await??;
+    let text = String::from_utf8_lossy(&asked.stdout);
+    assert!(text.starts_with("profile --url http://localhost:"), "{text}");
+    assert!(text.contains("--model tiny"), "{text}");
+    assert!(text.contains("--isl 3000") && text.contains("--num-dataset-entries 10"), "{text}");
     Ok(())
 }
