@@ -34,7 +34,8 @@ pub(super) struct Worker {
 /// A server and whatever it started; all end when dropped.
 struct Running {
     child: Child,
-    group: Pid,
+    /// None once it was ended: then its number may become somebody else's.
+    group: Option<Pid>,
     tail: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -89,6 +90,8 @@ impl Worker {
                 left = restarts;
             }
             tracing::error!(worker = id, "{}", ended(status));
+            // Its helpers hold the GPU that the next one needs.
+            self.running.end();
             loop {
                 if left == 0 {
                     tracing::error!(worker = id, "ended too often: not started again");
@@ -102,7 +105,6 @@ impl Worker {
                     () = stop.cancelled() => return,
                 }
                 match Running::start(&self.spec) {
-                    // What the one before left behind ends here.
                     Ok(running) => self.running = running,
                     Err(error) => {
                         tracing::error!(worker = id, "{error:#}");
@@ -126,8 +128,10 @@ impl Worker {
     /// Asks all its processes to end, and kills them where that takes too long.
     pub(super) async fn stop(mut self) {
         let running = &mut self.running;
-        // It fails only where there is nothing left to end.
-        let _ = kill_process_group(running.group, Signal::TERM);
+        if let Some(group) = running.group {
+            // It fails only where there is nothing left to end.
+            let _ = kill_process_group(group, Signal::TERM);
+        }
         if tokio::time::timeout(self.stopping, running.child.wait()).await.is_err() {
             let seconds = self.stopping.as_secs();
             tracing::warn!(worker = self.spec.id, "did not end within {seconds} s: killed");
@@ -154,7 +158,16 @@ impl Running {
         if let Some(lines) = child.stderr.take() {
             tokio::spawn(forward(lines, spec.id, Arc::clone(&tail)));
         }
-        Ok(Self { child, group, tail })
+        Ok(Self { child, group: Some(group), tail })
+    }
+
+    /// Ends whatever is left of it. The server may be gone and its helpers not: they
+    /// are of its group, whose number is nobody else's while one of them lives.
+    fn end(&mut self) {
+        if let Some(group) = self.group.take() {
+            // It fails only where there is nothing left to end.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 
     fn tail(&self) -> String {
@@ -164,10 +177,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The server may be gone and its helpers not: they are of its group, whose
-        // number is not given to anybody else while one of them lives. It fails
-        // where none does.
-        let _ = kill_process_group(self.group, Signal::KILL);
+        self.end();
     }
 }
 
