@@ -103,6 +103,9 @@ async def generate(
     """One turn of a batch, in the way of the mode."""
     if mode != "manual":
         answers = await group.generate_batch(prompts)
+        failed = [answer for answer in answers if isinstance(answer, BaseException)]
+        if failed:
+            raise SystemExit(f"{mode}: {len(failed)} requests failed, first with {failed[0]!r}")
         return [answer for answer in answers if not isinstance(answer, BaseException)]
     router = group.router
     assert router is not None
@@ -139,7 +142,8 @@ async def run(mode: str, args: argparse.Namespace, urls: list[str]) -> Result:
         base_kv_events_port=args.base_kv_events_port,
         base_metrics_port=args.base_metrics_port,
     )
-    limits = httpx.Limits(max_connections=None)
+    # As many connections as requests, none of which is closed while a batch runs.
+    limits = httpx.Limits(keepalive_expiry=None)
     async with httpx.AsyncClient(timeout=120, limits=limits) as client:
         workers = [Engine(client, url, result) for url in urls]
         if mode == "integrated":
@@ -156,8 +160,6 @@ async def run(mode: str, args: argparse.Namespace, urls: list[str]) -> Result:
                 prompts = new_prompts(args, f"{mode} {iteration}")
                 for _ in range(args.turns):
                     answers = await generate(mode, group, prompts, result)
-                    if len(answers) != len(prompts):
-                        raise SystemExit(f"{mode}: {len(prompts) - len(answers)} requests failed")
                     prompts = [ids + answer for ids, answer in zip(prompts, answers)]
             result.seconds = time.perf_counter() - started
         finally:

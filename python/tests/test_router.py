@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 from warmpath import IndexerUnavailable, KvRouter, Placement, Prompt, RouteError
 
@@ -41,6 +42,27 @@ def test_a_bad_prompt_fails_alone(stand_in):
     assert placed[0] == Placement(1, 1, 1, "a")
     assert isinstance(placed[1], RouteError)
     assert placed[1].code == "bad_request"
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_connection_that_was_closed_is_tried_once_more(failures):
+    asked = []
+
+    def handle(request):
+        asked.append(request)
+        if len(asked) <= failures:
+            raise httpx.ReadError("")
+        return httpx.Response(200, json={"worker_id": 1, "overlap": 0, "matched_blocks": 0})
+
+    router = KvRouter(url="http://indexer")
+    transport = httpx.MockTransport(handle)
+    router._client = httpx.AsyncClient(transport=transport, base_url="http://indexer")
+    if failures == 1:
+        assert asyncio.run(router.get_best_worker([], 1)) == 1
+    else:
+        with pytest.raises(IndexerUnavailable, match="ReadError"):
+            asyncio.run(router.get_best_worker([], 1))
+    assert len(asked) == 2
 
 
 def test_a_refusal_carries_the_code(stand_in):

@@ -24,6 +24,11 @@ _STOP_LIMIT = 5.0
 _LOG_LINES = 20
 
 
+# httpx closes idle connections that grow old or many, and may pick one for that which another
+# task was just given: that task's request then fails.
+LIMITS = httpx.Limits(keepalive_expiry=None)
+
+
 def find_binary(binary: str | Path | None = None) -> Path:
     """The indexer's program: the one named, `$WARMPATH_INDEXER`, or the one on `PATH`."""
     named = binary or os.environ.get("WARMPATH_INDEXER")
@@ -57,7 +62,7 @@ class Indexer:
             process = await asyncio.create_subprocess_exec(
                 str(binary), "--config", str(file), stdout=output, stderr=output
             )
-        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=LIMITS)
         client = httpx.AsyncClient(transport=transport, base_url="http://indexer", timeout=10.0)
         indexer = cls(process, folder, client)
         try:

@@ -20,7 +20,7 @@ import httpx
 from .errors import IndexerUnavailable, RouteError
 from .config import RouterConfig
 from .hashing import block_hashes
-from .indexer import Indexer, find_binary
+from .indexer import LIMITS, Indexer, find_binary
 
 MODEL = "default"
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class KvRouter:
         if self._client is not None:
             return
         if self._url is not None:
-            self._client = httpx.AsyncClient(base_url=self._url, timeout=10.0)
+            self._client = httpx.AsyncClient(base_url=self._url, timeout=10.0, limits=LIMITS)
             return
         self._indexer = await Indexer.start(find_binary(self._binary), self._configuration())
         self._client = self._indexer.client
@@ -197,9 +197,13 @@ class KvRouter:
         if self._client is None:
             raise IndexerUnavailable("the router is not running; await start_background_tasks()")
         try:
-            answer = await self._client.post(path, json=body)
+            try:
+                answer = await self._client.post(path, json=body)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                # A kept connection was closed as it was used again; asking twice does no harm.
+                answer = await self._client.post(path, json=body)
         except httpx.TransportError as error:
-            raise IndexerUnavailable(f"the indexer does not answer: {error}") from error
+            raise IndexerUnavailable(f"the indexer does not answer: {error!r}") from error
         if answer.is_success:
             return answer.json()
         raise _error(_json(answer))
