@@ -6,7 +6,8 @@
 //!
 //! Each file is cut into consecutive texts of 1, 8, 64 and 512 KB and each text is
 //! encoded once, after a warm-up on another part of the file; then 512 KB of what is
-//! meant to be hard. Natively, a further `library=tokenizer.json` times Hugging Face's
+//! meant to be hard, the least of five times; `hard=letters` leaves out the others and
+//! takes a hundred, for a profiler. Natively, a further `library=tokenizer.json` times Hugging Face's
 //! library on a megabyte of the file named before it.
 
 use std::time::{Duration, Instant};
@@ -25,9 +26,14 @@ fn main() {
     println!("table {:.2} MB ready in {:?}", size as f64 / 1e6, started.elapsed());
     let encoder = Encoder::new(table);
     let mut prose = Duration::MAX;
+    let mut only = None;
     let mut text = String::new();
     for arg in args {
         let (name, file) = arg.split_once('=').expect("NAME=FILE");
+        if name == "hard" {
+            only = Some(file.to_owned());
+            continue;
+        }
         let content = std::fs::read(file).expect("a file");
         if name == "library" {
             library(&content, &text);
@@ -39,7 +45,7 @@ fn main() {
             prose = took;
         }
     }
-    hard(&encoder, prose);
+    hard(&encoder, prose, only.as_deref());
 }
 
 /// Times texts of each size; gives the time for 512 KB.
@@ -88,7 +94,7 @@ fn boundary(text: &str, mut at: usize) -> usize {
 }
 
 /// 512 KB each of what merges badly, against the same amount of prose.
-fn hard(encoder: &Encoder, prose: Duration) {
+fn hard(encoder: &Encoder, prose: Duration, only: Option<&str>) {
     let size = 512 << 10;
     let mut state = 7u64;
     let mut random = |below: usize| {
@@ -128,11 +134,18 @@ fn hard(encoder: &Encoder, prose: Duration) {
         ("any", of("aé中👍\u{301} \n1.A\u{5d0}\u{1f1e6}")),
     ];
     let mut ids = Vec::new();
+    let times = if only.is_some() { 100 } else { 5 };
     for (name, text) in texts {
-        ids.clear();
-        let started = Instant::now();
-        encoder.encode(&text, &mut ids);
-        let took = started.elapsed();
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
+        let took = (0..times).map(|_| {
+            ids.clear();
+            let started = Instant::now();
+            encoder.encode(&text, &mut ids);
+            started.elapsed()
+        });
+        let took = took.min().unwrap_or_default();
         println!(
             "{name:>12} {:7.2} ms {:6} tokens, {:.1} x prose",
             took.as_secs_f64() * 1e3,

@@ -20,10 +20,10 @@ use crate::vocab::Vocab;
 
 /// Name and version of the table format; a table is readable only by the code that
 /// knows this very string.
-pub const FORMAT: &str = "warmpath-table-2";
+pub const FORMAT: &str = "warmpath-table-3";
 
 pub(crate) const MAGIC: [u8; 8] = *b"WPTABLE\0";
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Magic, version, section count, checksum.
 pub(crate) const HEADER: usize = 24;
 /// Where the checksummed part begins.
@@ -120,9 +120,6 @@ pub(crate) const FLAG_CUT_RUNS: u32 = 1 << 6;
 pub(crate) const FLAG_CUT_EACH: u32 = 1 << 7;
 /// Byte level puts a space before each segment that lacks it.
 pub(crate) const FLAG_PREFIX_SPACE: u32 = 1 << 8;
-
-/// Every merge ranks behind those that made its two sides.
-pub(crate) const FLAG_MONOTONE: u32 = 1 << 9;
 
 /// A compiled tokenizer, held as the bytes it came in.
 #[derive(Clone, Debug)]

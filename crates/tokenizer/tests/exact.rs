@@ -4,7 +4,7 @@
 mod support;
 
 use proptest::prelude::*;
-use support::models::{FLAGS, families, spaces, text};
+use support::models::{FLAGS, families, repetitive, spaces, text};
 use support::{Pair, tiny, with_added};
 
 const FLAGGED: &[&str] = &[
@@ -81,7 +81,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn any_text_agrees(texts in prop::collection::vec(text(), 6)) {
+    fn any_text_agrees(
+        texts in prop::collection::vec(prop_oneof![3 => text().boxed(), 1 => repetitive().boxed()], 6)
+    ) {
         thread_local! {
             static PAIRS: Vec<Pair> = families()
                 .into_iter()

@@ -120,6 +120,12 @@ fn texts(files: &[&str], specials: &[String]) -> Vec<String> {
         let letters: Vec<char> = pool[random.below(pool.len())].chars().collect();
         let word = (0..random.below(2000)).map(|_| letters[random.below(letters.len())]);
         texts.push(word.collect());
+        let runs = (0..1 + random.below(5)).map(|_| {
+            let at = random.below(letters.len().max(1));
+            let unit: String = letters.iter().skip(at).take(1 + random.below(4)).collect();
+            unit.repeat(1 + random.below(300))
+        });
+        texts.push(runs.collect());
     }
     texts
 }

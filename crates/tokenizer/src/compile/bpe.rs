@@ -6,9 +6,7 @@ use super::file::{Merge, Model, Vocab};
 use super::pipeline::Pipeline;
 use super::{CompileError, unsupported};
 use crate::merge::{self, FAR_PAIR, NO_PAIR};
-use crate::table::{
-    FLAG_CHARS, FLAG_CUT_EACH, FLAG_CUT_RUNS, FLAG_META_SPACE, FLAG_MONOTONE, FLAG_SPACE,
-};
+use crate::table::{FLAG_CHARS, FLAG_CUT_EACH, FLAG_CUT_RUNS, FLAG_META_SPACE, FLAG_SPACE};
 use crate::vocab::{FOLDS, Key, MAX_IDS, SHORT, USED, hash_long, home, short_tag};
 
 /// Slots per entry of the vocabulary's and the merges' tables, in sixteenths: fewer
@@ -79,7 +77,6 @@ pub(super) fn build(model: &Model, pipeline: &Pipeline) -> Result<Bpe, CompileEr
         return Err(unsupported("two tokens of one id"));
     }
     let mut fired = fired(&tokens);
-    let monotone = is_monotone(&fired);
     let ordered = fired.is_sorted_by_key(|merge| merge.id);
     if ordered {
         fired.iter_mut().for_each(|merge| merge.rank = merge.id);
@@ -87,7 +84,7 @@ pub(super) fn build(model: &Model, pipeline: &Pipeline) -> Result<Bpe, CompileEr
     let (short, long, pool) = write_vocab(&tokens);
     let cut_runs = cut && !pipeline.has(FLAG_CUT_EACH);
     Ok(Bpe {
-        flags: if cut_runs { FLAG_CUT_RUNS } else { 0 } | if monotone { FLAG_MONOTONE } else { 0 },
+        flags: if cut_runs { FLAG_CUT_RUNS } else { 0 },
         longest: tokens.iter().map(|token| token.text.len()).max().unwrap_or(0) as u32,
         bytes: bytes.iter().flat_map(|id| id.to_le_bytes()).collect(),
         short,
@@ -99,7 +96,7 @@ pub(super) fn build(model: &Model, pipeline: &Pipeline) -> Result<Bpe, CompileEr
             false => fired.iter().flat_map(|merge| merge.id.to_le_bytes()).collect(),
         },
         filter: write_filter(&fired),
-        pairs: if chars { Vec::new() } else { write_pairs(&fired, &tokens, &bytes, monotone) },
+        pairs: if chars { Vec::new() } else { write_pairs(&fired, &tokens, &bytes) },
     })
 }
 
@@ -267,6 +264,8 @@ struct Fired {
     right: u32,
     id: u32,
     rank: u32,
+    /// A merge of its token ranks before it.
+    early: bool,
 }
 
 fn fired(tokens: &[Token]) -> Vec<Fired> {
@@ -274,29 +273,31 @@ fn fired(tokens: &[Token]) -> Vec<Fired> {
         .iter()
         .filter_map(|token| {
             let (rank, left, right) = token.made_by?;
-            Some(Fired { left, right, id: token.id, rank })
+            Some(Fired { left, right, id: token.id, rank, early: false })
         })
         .collect();
     ranked.sort_unstable_by_key(|merge| merge.rank);
     for (rank, merge) in ranked.iter_mut().enumerate() {
         merge.rank = rank as u32;
     }
+    let mut first_use = HashMap::new();
+    for merge in &ranked {
+        for side in [merge.left, merge.right] {
+            first_use.entry(side).or_insert(merge.rank);
+        }
+    }
+    for merge in &mut ranked {
+        merge.early = first_use.get(&merge.id).is_some_and(|rank| *rank <= merge.rank);
+    }
     ranked
-}
-
-fn is_monotone(fired: &[Fired]) -> bool {
-    let ranks: HashMap<u32, u32> = fired.iter().map(|merge| (merge.id, merge.rank)).collect();
-    fired.iter().all(|merge| {
-        [merge.left, merge.right].iter().all(|side| ranks.get(side).is_none_or(|r| *r < merge.rank))
-    })
 }
 
 fn write_merges(fired: &[Fired]) -> Vec<u8> {
     let entries: Vec<(u64, [u8; 8])> = fired
         .iter()
-        .map(|Fired { left, right, rank, .. }| {
+        .map(|Fired { left, right, rank, early, .. }| {
             let hash = merge::hash(merge::pair(*left, *right));
-            (hash, merge::slot(*left, *right, *rank).to_le_bytes())
+            (hash, merge::slot(*left, *right, *rank, *early).to_le_bytes())
         })
         .collect();
     place(&entries, MERGE_SLACK, merge::EMPTY_SLOT.to_le_bytes())
@@ -313,18 +314,17 @@ fn write_filter(fired: &[Fired]) -> Vec<u8> {
 }
 
 /// See `merge`: rank, and least ranks of what could take a byte away, by both bytes.
-fn write_pairs(fired: &[Fired], tokens: &[Token], bytes: &[u32], monotone: bool) -> Vec<u8> {
+fn write_pairs(fired: &[Fired], tokens: &[Token], bytes: &[u32]) -> Vec<u8> {
     let clip = |rank: u32| u16::try_from(rank).map_or(FAR_PAIR, |rank| rank.min(FAR_PAIR));
     let of: HashMap<u32, usize> = bytes.iter().enumerate().map(|(b, id)| (*id, b)).collect();
     let texts: HashMap<u32, &[u8]> =
         tokens.iter().map(|token| (token.id, token.text.as_slice())).collect();
-    let least = if monotone { NO_PAIR } else { 0 };
-    let mut entries = vec![[NO_PAIR, least, least, 0]; 0x1_0000];
+    let mut entries = vec![[NO_PAIR, NO_PAIR, NO_PAIR, 0]; 0x1_0000];
     for merge in fired {
         let rank = clip(merge.rank);
         let (left, right) = (of.get(&merge.left), of.get(&merge.right));
         if let (Some(left), Some(right)) = (left, right) {
-            entries[left << 8 | right][0] = rank;
+            entries[left << 8 | right][0] = if merge.early { FAR_PAIR } else { rank };
         }
         if let (Some(last), Some(right)) = (texts.get(&merge.left).and_then(|t| t.last()), right) {
             let before = &mut entries[usize::from(*last) << 8 | right][1];

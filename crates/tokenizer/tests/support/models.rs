@@ -111,3 +111,13 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     ];
     prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
 }
+
+/// Text of few units that repeat themselves, for a while each.
+pub(crate) fn repetitive() -> impl Strategy<Value = String> {
+    let unit = prop_oneof![
+        3 => "[ab= \n]{1,5}",
+        1 => "[\u{301}中文é🙂a]{1,4}",
+    ];
+    prop::collection::vec((unit, 1..400usize), 1..6)
+        .prop_map(|runs| runs.into_iter().map(|(unit, n)| unit.repeat(n)).collect())
+}
