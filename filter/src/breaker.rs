@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Counts failures in a row; see [`Breaker::record`].
+/// Counts failures in a row; see [`Breaker::failed`].
 #[derive(Debug)]
 pub struct Breaker {
     failures_to_open: u32,
@@ -42,7 +42,7 @@ impl Breaker {
     }
 
     /// Takes leave to call at `now`; what follows must be told to
-    /// [`record`](Self::record). The first call after the pause is the probe:
+    /// [`answered`](Self::answered) or [`failed`](Self::failed). The first call after the pause is the probe:
     /// until it is answered no other is let through.
     pub fn admit(&mut self, now: Duration) -> bool {
         if self.refuses(now) {
@@ -59,14 +59,14 @@ impl Breaker {
         self.state != State::Closed
     }
 
-    /// Learns how a call went. An answer of any age shows that the indexer
-    /// lives, and closes; a failure of the probe opens anew.
-    pub fn record(&mut self, answered: bool, now: Duration) {
-        if answered {
-            self.failures = 0;
-            self.state = State::Closed;
-            return;
-        }
+    /// An answer of any age shows that the indexer lives, and closes.
+    pub fn answered(&mut self) {
+        self.failures = 0;
+        self.state = State::Closed;
+    }
+
+    /// A call failed; if it was the probe, this opens anew.
+    pub fn failed(&mut self, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         let opens = match self.state {
             State::Closed => self.failures >= self.failures_to_open,
@@ -89,9 +89,9 @@ mod tests {
 
     fn open_at(now: Duration) -> Breaker {
         let mut breaker = Breaker::new(2, at(100));
-        breaker.record(false, now);
+        breaker.failed(now);
         assert!(!breaker.refuses(now));
-        breaker.record(false, now);
+        breaker.failed(now);
         breaker
     }
 
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn an_answer_in_between_starts_the_count_anew() {
         let mut breaker = Breaker::new(2, at(100));
-        for answered in [false, true, false] {
-            breaker.record(answered, at(0));
-        }
+        breaker.failed(at(0));
+        breaker.answered();
+        breaker.failed(at(0));
         assert!(!breaker.is_open());
     }
 
@@ -114,17 +114,17 @@ mod tests {
         let mut breaker = open_at(at(0));
         assert!(breaker.admit(at(100)));
         assert!(!breaker.admit(at(100)), "one probe at a time");
-        breaker.record(false, at(120));
+        breaker.failed(at(120));
         assert!(breaker.refuses(at(219)));
         assert!(breaker.admit(at(220)));
-        breaker.record(true, at(230));
+        breaker.answered();
         assert!(breaker.admit(at(230)) && breaker.admit(at(230)));
     }
 
     #[test]
     fn failures_of_calls_from_before_do_not_prolong_the_pause() {
         let mut breaker = open_at(at(0));
-        breaker.record(false, at(90));
+        breaker.failed(at(90));
         assert!(breaker.admit(at(100)));
     }
 

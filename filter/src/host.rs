@@ -14,6 +14,8 @@ use std::time::Duration;
 mod envoy;
 pub mod pairs;
 
+pub use pairs::Headers;
+
 /// A host call's refusal.
 ///
 /// The numbers are those of the proxy-wasm ABI 0.2.1 (`WasmResult`).
@@ -61,9 +63,6 @@ pub enum MetricKind {
     Histogram = 2,
 }
 
-/// Header names and values; names in lower case, as Envoy has them.
-pub type Headers = Vec<(String, String)>;
-
 /// An HTTP request that the filter itself makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
@@ -105,7 +104,7 @@ pub trait Host {
     /// Turns to the stream with this context id.
     fn act_for(&self, context: u32) -> Result<(), Status>;
 
-    /// All request headers. Values that are not UTF-8 come with replacement characters.
+    /// All request headers.
     fn request_headers(&self) -> Result<Headers, Status>;
     /// Sets a request header in place of all of that name.
     fn set_request_header(&self, name: &str, value: &str) -> Result<(), Status>;
@@ -115,8 +114,8 @@ pub trait Host {
     fn request_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status>;
     /// Lets the held request go on. No request header can be set after it.
     fn resume_request(&self) -> Result<(), Status>;
-    /// A response header.
-    fn response_header(&self, name: &str) -> Result<String, Status>;
+    /// All response headers.
+    fn response_headers(&self) -> Result<Headers, Status>;
     /// `length` bytes of the piece of the response body that passes, from `start` on.
     fn response_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status>;
     /// Sets a response header in place of all of that name.

@@ -55,22 +55,22 @@ pub struct Inbound {
 impl Inbound {
     /// Reads the headers. With `overrides` a client's wishes count, and it may
     /// name a rank; its copies of the rest of our headers never survive.
-    pub fn read(headers: Headers, overrides: bool) -> Self {
+    pub fn read(headers: &Headers, overrides: bool) -> Self {
         let mut inbound = Self::default();
         let mut is_post = false;
-        for (name, value) in headers {
-            match name.as_str() {
+        for (name, value) in headers.iter() {
+            match &*name {
                 ":method" => is_post = value == "POST",
-                ":path" => inbound.path = value,
+                ":path" => inbound.path = value.into_owned(),
                 "content-length" => inbound.content_length = value.parse().ok(),
-                "x-request-id" => inbound.request_id = Some(value),
-                "traceparent" => inbound.traceparent = Some(value),
+                "x-request-id" => inbound.request_id = Some(value.into_owned()),
+                "traceparent" => inbound.traceparent = Some(value.into_owned()),
                 RANK_HEADER if overrides => {}
                 _ if name.starts_with(PREFIX) || name == ENDPOINT_HEADER || name == RANK_HEADER => {
                     if overrides {
-                        inbound.overrides.read(&name, value);
+                        inbound.overrides.read(&name, value.into_owned());
                     }
-                    inbound.forged.push(name);
+                    inbound.forged.push(name.into_owned());
                 }
                 _ => {}
             }

@@ -122,14 +122,16 @@ impl Answering {
         self.is_stream = is_stream;
     }
 
-    /// A piece came. Says whether it is the first, to be reported.
+    /// A piece came. Says whether it is a first token, to be reported: the first piece of
+    /// an answer that is not streamed comes with the last token, and would teach the
+    /// indexer that prefilling takes as long as generating.
     pub fn on_piece(&mut self, size: usize, end: bool) -> bool {
         self.is_ended |= end;
         if size == 0 || !self.is_success {
             return false;
         }
         self.pieces = self.pieces.saturating_add(1);
-        self.pieces == 1
+        self.is_stream && self.pieces == 1
     }
 
     /// No more comes after what came.
@@ -239,6 +241,13 @@ mod tests {
         assert_eq!(answer.last().event, LifecycleEvent::Aborted);
         assert!(!answer.on_piece(0, true));
         assert_eq!((answer.last().event, answer.last().tokens), (LifecycleEvent::Done, Some(2)));
+    }
+
+    #[test]
+    fn an_answer_in_one_piece_has_no_first_token() {
+        let mut answer = answering(false);
+        assert!(!answer.on_piece(10, true));
+        assert_eq!((answer.last().event, answer.last().tokens), (LifecycleEvent::Done, None));
     }
 
     #[test]

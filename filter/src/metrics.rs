@@ -21,6 +21,9 @@ microseconds and named so; seconds would all be 0. Envoy's default buckets
 (0.5 to 3,600,000) fit microseconds tolerably; finer ones are set with
 `stats_config.histogram_bucket_settings` and a match on
 `wasmcustom.warmpath_`.
+
+What every routed request counts waits in the VM for the next tick: a host call each
+while the request is held would be a tenth of what it is held for.
 */
 
 use std::collections::BTreeMap;
@@ -59,11 +62,18 @@ pub const FETCH_FAILURES: &str = "warmpath_fetch_failures_total";
 /// Reports of answers that the indexer did not get, by `.reason.`: `queue_full`, `call`.
 pub const REPORTS_LOST: &str = "warmpath_lifecycle_lost_total";
 
+/// So many values wait for a tick at most.
+const MAX_WAITING: usize = 512;
+
 /// The metrics of one VM: ids by name, and what this VM added to each gauge.
 #[derive(Debug, Default)]
 pub struct Metrics {
     ids: BTreeMap<String, u32>,
     gauges: BTreeMap<&'static str, i64>,
+    /// Counters, by name and reason, that wait for [`flush`](Self::flush).
+    counts: BTreeMap<(&'static str, &'static str), u64>,
+    /// Histograms' values that do.
+    times: Vec<(&'static str, Duration)>,
 }
 
 impl Metrics {
@@ -85,11 +95,40 @@ impl Metrics {
         self.count(host, &format!("{name}.reason.{reason}"), by);
     }
 
-    /// Records a duration in microseconds.
-    pub fn time(&mut self, host: &dyn Host, name: &str, duration: Duration) {
-        if let Some(id) = self.id(host, MetricKind::Histogram, name) {
-            let _unheard = host.record_in_metric(id, microseconds(duration));
+    /// Adds to the counter `name`, with this reason or "", at the next tick.
+    pub fn count_later(&mut self, name: &'static str, reason: &'static str, by: u64) {
+        let count = self.counts.entry((name, reason)).or_default();
+        *count = count.saturating_add(by);
+    }
+
+    /// Records a duration in microseconds, at the next tick.
+    pub fn time_later(&mut self, host: &dyn Host, name: &'static str, duration: Duration) {
+        self.times.push((name, duration));
+        if self.times.len() >= MAX_WAITING {
+            self.flush(host);
         }
+    }
+
+    /// Whether something waits for a tick.
+    pub fn is_waiting(&self) -> bool {
+        !self.times.is_empty() || !self.counts.is_empty()
+    }
+
+    /// Hands over what waits.
+    pub fn flush(&mut self, host: &dyn Host) {
+        for ((name, reason), by) in std::mem::take(&mut self.counts) {
+            match reason {
+                "" => self.count(host, name, by),
+                _ => self.count_reasons(host, name, reason, by),
+            }
+        }
+        let mut times = std::mem::take(&mut self.times);
+        for (name, duration) in times.drain(..) {
+            if let Some(id) = self.id(host, MetricKind::Histogram, name) {
+                let _unheard = host.record_in_metric(id, microseconds(duration));
+            }
+        }
+        self.times = times;
     }
 
     /// Makes this VM's share of a gauge `value`. All VMs share the gauge, so
@@ -105,8 +144,9 @@ impl Metrics {
         }
     }
 
-    /// Takes this VM's shares out of all gauges, when it goes.
+    /// Hands over what waits and takes this VM's shares out of all gauges, when it goes.
     pub fn withdraw(&mut self, host: &dyn Host) {
+        self.flush(host);
         for name in self.gauges.keys().copied().collect::<Vec<_>>() {
             self.set(host, name, 0);
         }

@@ -31,6 +31,8 @@ use crate::tasks::Tasks;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Between two slices of work: the shortest that Envoy has.
 const NEXT_SLICE: Duration = Duration::from_millis(1);
+/// Counters and histograms wait so long at most.
+const METRICS: Duration = Duration::from_millis(25);
 /// For the manifest and the files, which no request waits for.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,8 @@ pub struct Root {
     polled: Option<Duration>,
     /// The timer's period, once it was set.
     tick: Option<Duration>,
+    /// Whether a decision was asked for since the last tick.
+    is_busy: bool,
     /// How long the pieces of files took, see [`loads`](Self::loads).
     #[cfg(feature = "bench")]
     loads: Vec<Duration>,
@@ -116,6 +120,7 @@ impl Root {
             pause,
             polled: None,
             tick: None,
+            is_busy: false,
             #[cfg(feature = "bench")]
             loads: Vec::new(),
         }
@@ -161,19 +166,29 @@ impl Root {
                 return left;
             }
         };
-        self.adjust_tick(host);
+        self.set_tick(host, self.pause);
         left
+    }
+
+    /// Sees to it that the next tick comes within `period`. Only a tick makes the period
+    /// longer: Envoy starts the timer anew whenever it is set, so that a period that each
+    /// request moved down and up again would never pass.
+    fn hasten_tick(&mut self, host: &dyn Host, period: Duration) {
+        if self.tick.is_none_or(|tick| period < tick) {
+            self.set_tick(host, period);
+        }
     }
 
     /// The timer's period is the shortest that something waits for.
     fn adjust_tick(&mut self, host: &dyn Host) {
+        let was_busy = std::mem::take(&mut self.is_busy);
         let is_asking = || self.calls.values().any(|p| matches!(p, Purpose::Decision(..)));
         let period = if !self.tasks.is_empty() {
             NEXT_SLICE
-        } else if is_asking() {
+        } else if was_busy || is_asking() {
             self.watch_period()
-        } else if self.reports.is_pressing() {
-            lifecycle::PAUSE.min(self.pause)
+        } else if self.reports.is_pressing() || self.metrics.is_waiting() {
+            lifecycle::PAUSE.min(METRICS).min(self.pause)
         } else {
             self.pause
         };
@@ -200,6 +215,7 @@ impl Root {
         let mut late = self.give_up(host, now);
         late.extend(self.work_on(host));
         self.send_reports(host, now);
+        self.metrics.flush(host);
         if self.is_poll_due(now) {
             self.polled = Some(now);
             self.poll(host);
@@ -294,13 +310,14 @@ impl Root {
     }
 
     /// Why no request can be routed now, whatever is in it.
-    pub fn refusal(&self, now: Duration) -> Option<Fallback> {
+    pub fn refusal(&self, host: &dyn Host) -> Option<Fallback> {
         if !self.is_configured {
             Some(Fallback::BadConfig)
         } else if self.revision.is_none() {
             Some(Fallback::NoManifest)
         } else {
-            self.breaker.refuses(now).then_some(Fallback::BreakerOpen)
+            let is_refused = self.breaker.is_open() && self.breaker.refuses(host.now());
+            is_refused.then_some(Fallback::BreakerOpen)
         }
     }
 
@@ -317,7 +334,8 @@ impl Root {
         }
         let purpose = Purpose::Decision(context, self.patience.wait(now));
         let asked = self.ask(host, purpose, asking);
-        self.adjust_tick(host);
+        self.is_busy = true;
+        self.hasten_tick(host, self.watch_period());
         if asked.is_err() {
             self.note_decision(host, false);
         }
@@ -338,7 +356,10 @@ impl Root {
     }
 
     fn note_decision(&mut self, host: &dyn Host, answered: bool) {
-        self.breaker.record(answered, host.now());
+        match answered {
+            true => self.breaker.answered(),
+            false => self.breaker.failed(host.now()),
+        }
         let is_open = i64::from(self.breaker.is_open());
         self.metrics.set(host, metrics::BREAKER_OPEN, is_open);
     }

@@ -5,6 +5,7 @@
 //! the body's own callback. Resuming it from elsewhere while more body is to
 //! come loses a piece of it in Envoy 1.35 to 1.39 (envoyproxy/envoy#46841).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use warmpath_protocol::Decision;
@@ -66,7 +67,7 @@ impl Stream {
     ) -> Action {
         self.state = State::Passing;
         let Ok(headers) = host.request_headers() else { return Action::Continue };
-        let inbound = Inbound::read(headers, root.config().overrides);
+        let inbound = Inbound::read(&headers, root.config().overrides);
         for name in &inbound.forged {
             if let Err(status) = host.remove_request_header(name) {
                 host.log(Level::Warn, &format!("warmpath: {name} could not be removed: {status}"));
@@ -99,7 +100,7 @@ impl Stream {
         } else if inbound.content_length.is_some_and(|length| length > limit) {
             Some(Fallback::BodyTooLarge)
         } else {
-            root.refusal(host.now())
+            root.refusal(host)
         }
     }
 
@@ -186,7 +187,7 @@ impl Stream {
         let is_told = report.is_some() && root.config().lifecycle > Detail::Off;
         self.answering = is_told.then(|| Answering::new(request_id));
         let took = host.now().saturating_sub(since);
-        root.metrics().time(host, metrics::DECISION, took);
+        root.metrics().time_later(host, metrics::DECISION, took);
         self.forward(host, root, outcome, report, Some(took));
         if let Err(status) = host.resume_request() {
             host.log(Level::Error, &format!("warmpath: a request could not be resumed: {status}"));
@@ -207,7 +208,10 @@ impl Stream {
         took: Option<Duration>,
     ) {
         let reason = outcome.to_string();
-        root.metrics().count_reason(host, metrics::REQUESTS, &reason);
+        match outcome {
+            Outcome::Routed(why) => root.metrics().count_later(metrics::REQUESTS, why.as_str(), 1),
+            _ => root.metrics().count_reason(host, metrics::REQUESTS, &reason),
+        }
         let took = took.map(|took| metrics::microseconds(took).to_string());
         let state = [
             ("warmpath.reason", Some(reason.as_str())),
@@ -228,9 +232,10 @@ impl Stream {
     pub fn on_response_headers(&mut self, host: &dyn Host, root: &Root, end_of_stream: bool) {
         let State::Forwarded(outcome, report) = &self.state else { return };
         if let Some(answering) = &mut self.answering {
-            let status = host.response_header(":status").ok().and_then(|text| text.parse().ok());
-            let content = host.response_header("content-type").unwrap_or_default();
-            answering.on_headers(status, content.starts_with("text/event-stream"));
+            let headers = host.response_headers().unwrap_or_default();
+            let status = headers.get(":status").and_then(|text| text.parse().ok());
+            let is_stream = |content: Cow<'_, str>| content.starts_with("text/event-stream");
+            answering.on_headers(status, headers.get("content-type").is_some_and(is_stream));
             if end_of_stream {
                 answering.on_end();
             }

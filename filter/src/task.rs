@@ -17,7 +17,7 @@ use crate::memory::Share;
 use crate::models::Models;
 use crate::pace::Pace;
 use crate::reason::Fallback;
-use crate::upload::Upload;
+use crate::upload::{BRIEF, Upload};
 
 /// The work for one request.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ enum Stage {
 /// A prompt on its way to hashes. Its model is kept, for it may be replaced meanwhile.
 struct Hashing {
     inbound: Inbound,
+    /// Bytes of the body.
+    size: usize,
     bare: RouteRequest,
     job: Job,
     model: Arc<Model>,
@@ -101,6 +103,7 @@ impl Task {
                     if let Err(fallback) = upload.read_on(tools.host, until) {
                         return Some(Err(fallback));
                     }
+                    let size = upload.size;
                     if !upload.is_read() {
                         self.stage = Stage::Reading(upload);
                         return None;
@@ -111,7 +114,7 @@ impl Task {
                         Err(fallback) => return Some(Err(fallback)),
                     }
                     // Reading and rendering may have taken the whole slice.
-                    if tools.host.now() >= until {
+                    if size > BRIEF && tools.host.now() >= until {
                         return None;
                     }
                 }
@@ -134,7 +137,7 @@ impl Task {
         let prepared = |asking| Prepared { asking, tokens: 0, reused_tokens: 0, cut: None };
         match decide::draft(request, &inbound.overrides, tools.models, tools.config, seconds)? {
             Draft::Hash { bare, job, model } => {
-                let hashing = Hashing { inbound, bare: *bare, job, model, _share: share };
+                let hashing = Hashing { inbound, size, bare: *bare, job, model, _share: share };
                 Ok(Begun::Hashing(Box::new(hashing)))
             }
             Draft::Ask(bare) => Asking::hashes(&inbound, *bare).map(prepared).map(Begun::Prepared),
@@ -173,7 +176,7 @@ enum Begun {
 impl Hashing {
     /// A slice in several steps, with a look at the clock after each.
     fn work(&mut self, tools: &mut Tools<'_>, began: Duration) -> Option<Result<Hashed, Fallback>> {
-        let mut last = tools.host.now();
+        let mut last = if self.size > BRIEF { tools.host.now() } else { began };
         loop {
             let budget = tools.pace.budget();
             match self.job.advance(&self.model, tools.cache, budget) {

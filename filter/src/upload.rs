@@ -16,6 +16,8 @@ use crate::reason::Fallback;
 
 /// Copied out of Envoy's buffer at a time: some 100 µs of reading.
 const PIECE: usize = 64 << 10;
+/// What takes so short that no clock is looked at for it: each look is a host call.
+pub const BRIEF: usize = 16 << 10;
 /// While so much is held already, a body is not read before it has ended.
 const MAX_AHEAD: usize = 32 << 20;
 
@@ -42,6 +44,11 @@ impl Upload {
         self.read >= self.size
     }
 
+    /// Whether what is new of it takes no time to speak of.
+    pub fn is_brief(&self) -> bool {
+        self.size.saturating_sub(self.read) <= BRIEF
+    }
+
     /// Whether there is memory to read more although the body has not ended.
     pub fn may_read_ahead(&self) -> bool {
         self.share.held_by_all() < MAX_AHEAD
@@ -64,7 +71,7 @@ impl Upload {
             self.read = self.read.saturating_add(piece.len());
             self.share.set(self.read);
             self.reader.feed(&piece).map_err(|refusal| Fallback::Refused(refusal.name()))?;
-            if host.now() >= until {
+            if !self.is_read() && host.now() >= until {
                 break;
             }
         }

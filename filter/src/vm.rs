@@ -131,17 +131,12 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// A stream or a root has come to its end.
-    pub fn on_done(&mut self, context: u32) {
-        if let Some(root) = self.roots.get_mut(&context) {
+    /// A stream or a root has come to its end; its context id will not come again.
+    pub fn on_delete(&mut self, context: u32) {
+        self.with(context, (), |host, root, stream| stream.on_done(host, root));
+        if let Some(mut root) = self.roots.remove(&context) {
             root.on_done(&self.host);
         }
-        self.with(context, (), |host, root, stream| stream.on_done(host, root));
-    }
-
-    /// The context id will not come again.
-    pub fn on_delete(&mut self, context: u32) {
-        self.roots.remove(&context);
         self.streams.remove(&context);
     }
 

@@ -133,7 +133,6 @@ impl World {
                     // It was never decided about, so it is not counted.
                     self.begun -= 1;
                 }
-                self.gateway.filter.on_done(context);
                 self.gateway.filter.on_delete(context);
             }
             Event::Answer { call, mood } => self.answer(call, mood),
@@ -256,6 +255,7 @@ impl World {
             self.answer_on_stream(0, 0);
         }
         assert!(self.live.values().all(|live| !live.held), "a request hangs");
+        self.gateway.filter.on_tick(ROOT);
         let state = self.gateway.host.state();
         let counters = state.metrics.iter().filter(|(_, name, _)| name.contains("requests_total"));
         let counted: i64 = counters.map(|(_, _, values)| values.iter().sum::<i64>()).sum();

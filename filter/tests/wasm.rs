@@ -48,7 +48,6 @@ fn only_the_callbacks_that_are_needed_are_exported() {
             "proxy_on_configure",
             "proxy_on_context_create",
             "proxy_on_delete",
-            "proxy_on_done",
             "proxy_on_grpc_close",
             "proxy_on_grpc_receive",
             "proxy_on_http_call_response",

@@ -164,11 +164,7 @@ impl Host for Envoy {
     }
 
     fn request_headers(&self) -> Result<Headers, Status> {
-        let (mut data, mut size) = (null_mut(), 0);
-        // SAFETY: both pointers are to locals that outlive the call.
-        let status =
-            unsafe { proxy_get_header_map_pairs(abi::REQUEST_HEADERS, &mut data, &mut size) };
-        pairs::read(&taken(status, data, size)?)
+        headers(abi::REQUEST_HEADERS)
     }
 
     fn set_request_header(&self, name: &str, value: &str) -> Result<(), Status> {
@@ -191,8 +187,8 @@ impl Host for Envoy {
         checked(unsafe { proxy_continue_stream(abi::REQUEST_STREAM) })
     }
 
-    fn response_header(&self, name: &str) -> Result<String, Status> {
-        header(abi::RESPONSE_HEADERS, name)
+    fn response_headers(&self) -> Result<Headers, Status> {
+        headers(abi::RESPONSE_HEADERS)
     }
 
     fn response_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status> {
@@ -308,6 +304,13 @@ impl Host for Envoy {
 /// 0 would mean no timeout and no tick.
 fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+fn headers(kind: u32) -> Result<Headers, Status> {
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: both pointers are to locals that outlive the call.
+    let status = unsafe { proxy_get_header_map_pairs(kind, &mut data, &mut size) };
+    Headers::read(taken(status, data, size)?)
 }
 
 /// One header alone, where the others say nothing that is needed.
@@ -440,12 +443,7 @@ extern "C" fn proxy_on_grpc_close(_context: u32, token: u32, _status: u32) {
     with((), |vm| vm.on_stream_close(token));
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(context: u32) -> u32 {
-    with((), |vm| vm.on_done(context));
-    1
-}
-
+// Envoy follows `proxy_on_done` up with this at once; one call into the VM is enough.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {
     with((), |vm| vm.on_delete(context));

@@ -3,7 +3,41 @@
 //! `u32` count, then for each pair the lengths of name and value as `u32`, then
 //! the names and values, each with a NUL behind it; all little-endian.
 
-use super::{Headers, Status};
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::Status;
+
+/// A header map: names in lower case, as Envoy has them, and values. What is not UTF-8
+/// is read with replacement characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    bytes: Vec<u8>,
+    /// Where names and values are in `bytes`.
+    places: Vec<[Range<usize>; 2]>,
+}
+
+impl Headers {
+    /// The header map in these bytes; none at all are the empty map.
+    pub fn read(bytes: Vec<u8>) -> Result<Self, Status> {
+        let places = if bytes.is_empty() { Some(Vec::new()) } else { places(&bytes) };
+        let places = places.ok_or(Status::PARSE_FAILURE)?;
+        Ok(Self { bytes, places })
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let text = |place: &Range<usize>| {
+            String::from_utf8_lossy(self.bytes.get(place.clone()).unwrap_or_default())
+        };
+        self.places.iter().map(move |[name, value]| (text(name), text(value)))
+    }
+
+    /// The first value of this name.
+    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
 
 /// The bytes of a header map.
 pub fn write(pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -43,37 +77,31 @@ fn field(content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The header map in these bytes; none at all are the empty map.
-pub fn read(bytes: &[u8]) -> Result<Headers, Status> {
-    if bytes.is_empty() {
-        return Ok(Headers::new());
-    }
-    parse(bytes).ok_or(Status::PARSE_FAILURE)
-}
-
-fn parse(bytes: &[u8]) -> Option<Headers> {
+fn places(bytes: &[u8]) -> Option<Vec<[Range<usize>; 2]>> {
     let mut sizes = bytes;
     let count = usize::try_from(number(&mut sizes)?).ok()?;
-    let mut texts = sizes.get(count.checked_mul(8)?..)?;
-    let mut pairs = Headers::new();
+    let mut at = count.checked_mul(8)?.checked_add(4)?;
+    // No room is made for pairs that are not there.
+    bytes.get(at..)?;
+    let mut places = Vec::with_capacity(count);
     for _ in 0..count {
-        let name = number(&mut sizes)?;
-        let value = number(&mut sizes)?;
-        pairs.push((text(&mut texts, name)?, text(&mut texts, value)?));
+        places.push([place(&mut sizes, &mut at)?, place(&mut sizes, &mut at)?]);
     }
-    Some(pairs)
+    bytes.get(..at)?;
+    Some(places)
+}
+
+fn place(sizes: &mut &[u8], at: &mut usize) -> Option<Range<usize>> {
+    let begin = *at;
+    let end = begin.checked_add(usize::try_from(number(sizes)?).ok()?)?;
+    *at = end.checked_add(1)?;
+    Some(begin..end)
 }
 
 fn number(bytes: &mut &[u8]) -> Option<u32> {
     let (head, tail) = bytes.split_first_chunk::<4>()?;
     *bytes = tail;
     Some(u32::from_le_bytes(*head))
-}
-
-fn text(bytes: &mut &[u8], size: u32) -> Option<String> {
-    let (head, tail) = bytes.split_at_checked(usize::try_from(size).ok()?)?;
-    *bytes = tail.get(1..)?;
-    Some(String::from_utf8_lossy(head).into_owned())
 }
 
 #[cfg(test)]
@@ -83,10 +111,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let pairs = [(":method", "POST"), ("empty", ""), ("ü", "ß")];
-        let read_back = read(&write(&pairs)).unwrap();
-        assert!(read_back.iter().map(|(n, v)| (n.as_str(), v.as_str())).eq(pairs));
-        assert!(read(&[]).unwrap().is_empty());
-        assert!(read(&write(&[])).unwrap().is_empty());
+        let read_back = Headers::read(write(&pairs)).unwrap();
+        assert!(read_back.iter().eq(pairs.map(|(n, v)| (n.into(), v.into()))));
+        assert_eq!(read_back.get("ü").as_deref(), Some("ß"));
+        assert_eq!(read_back.get("name"), None);
+        assert_eq!(Headers::read(Vec::new()).unwrap().iter().count(), 0);
+        assert_eq!(Headers::read(write(&[])).unwrap().iter().count(), 0);
     }
 
     #[test]
@@ -101,9 +131,10 @@ mod tests {
     fn broken_maps_are_refused() {
         let good = write(&[("name", "value")]);
         for cut in 1..good.len() {
-            assert_eq!(read(&good[..cut]), Err(Status::PARSE_FAILURE), "cut at {cut}");
+            let read = Headers::read(good[..cut].to_vec());
+            assert_eq!(read, Err(Status::PARSE_FAILURE), "cut at {cut}");
         }
-        assert_eq!(read(&[0xff; 12]), Err(Status::PARSE_FAILURE));
+        assert_eq!(Headers::read(vec![0xff; 12]), Err(Status::PARSE_FAILURE));
     }
 
     #[test]
@@ -111,7 +142,8 @@ mod tests {
         let mut bytes = write(&[("a", "x"), ("b", "y")]);
         let x = bytes.iter().position(|byte| *byte == b'x').unwrap();
         bytes[x] = 0xff;
-        let pairs = read(&bytes).unwrap();
-        assert_eq!(pairs, [("a".into(), "\u{fffd}".into()), ("b".into(), "y".into())]);
+        let headers = Headers::read(bytes).unwrap();
+        assert_eq!(headers.get("a").as_deref(), Some("\u{fffd}"));
+        assert_eq!(headers.get("b").as_deref(), Some("y"));
     }
 }

@@ -6,7 +6,7 @@ use warmpath_protocol::{LIFECYCLE_PATH, LifecycleReport, MESSAGE_PACK};
 
 use super::{FETCH_TIMEOUT, Purpose, Root};
 use crate::host::{Host, Reply};
-use crate::lifecycle::Detail;
+use crate::lifecycle::{self, Detail};
 use crate::metrics;
 
 impl Root {
@@ -15,7 +15,7 @@ impl Root {
         if !self.reports.add(report) {
             self.metrics.count_reason(host, metrics::REPORTS_LOST, "queue_full");
         }
-        self.adjust_tick(host);
+        self.hasten_reports(host);
     }
 
     /// Whether all answers are to be asked for their growth now.
@@ -45,7 +45,13 @@ impl Root {
         if reply.status != Some(200) {
             self.metrics.count_reasons(host, metrics::REPORTS_LOST, "call", count);
         }
-        self.adjust_tick(host);
+        self.hasten_reports(host);
+    }
+
+    fn hasten_reports(&mut self, host: &dyn Host) {
+        if self.reports.is_pressing() {
+            self.hasten_tick(host, lifecycle::PAUSE);
+        }
     }
 
     fn lose_reports(&mut self, host: &dyn Host, count: u64) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Root};
+use super::{Answer, METRICS, NEXT_SLICE, Root};
 use crate::host::Host;
 use crate::metrics;
 use crate::reason::Fallback;
@@ -19,6 +19,9 @@ impl Root {
     pub fn read_ahead(&mut self, host: &dyn Host, upload: &mut Upload) -> Result<(), Fallback> {
         if !upload.may_read_ahead() {
             return Ok(());
+        }
+        if upload.is_brief() {
+            return upload.read_on(host, Duration::ZERO);
         }
         let began = host.now();
         let read = upload.read_on(host, began.saturating_add(self.config.slice));
@@ -37,9 +40,9 @@ impl Root {
         upload: Box<Upload>,
     ) -> Result<(), Fallback> {
         // What held when the headers came may hold no longer.
-        self.refusal(since).map_or(Ok(()), Err)?;
+        self.refusal(host).map_or(Ok(()), Err)?;
         self.tasks.admit(&upload, &self.config)?;
-        self.metrics.count(host, metrics::BYTES, upload.size as u64);
+        self.metrics.count_later(metrics::BYTES, "", upload.size as u64);
         let mut task = Task::new(context, since, upload);
         let worked = self.work(host, &mut task, since);
         let asked = match worked {
@@ -47,11 +50,11 @@ impl Root {
             Some(Err(fallback)) => Err(fallback),
             None => {
                 self.tasks.put(task);
+                self.hasten_tick(host, NEXT_SLICE);
                 Ok(())
             }
         };
         self.note_callback(host, since);
-        self.adjust_tick(host);
         asked
     }
 
@@ -106,11 +109,11 @@ impl Root {
     ) -> Result<(), Fallback> {
         let Prepared { asking, tokens, reused_tokens, cut } = prepared;
         let now = host.now();
-        self.metrics.time(host, metrics::PROMPT, now.saturating_sub(task.since));
-        self.metrics.count(host, metrics::TOKENS, tokens);
-        self.metrics.count(host, metrics::REUSED_TOKENS, reused_tokens);
+        self.metrics.time_later(host, metrics::PROMPT, now.saturating_sub(task.since));
+        self.metrics.count_later(metrics::TOKENS, "", tokens);
+        self.metrics.count_later(metrics::REUSED_TOKENS, "", reused_tokens);
         if let Some(cut) = cut {
-            self.metrics.count_reason(host, metrics::CUTS, cut);
+            self.metrics.count_later(metrics::CUTS, cut, 1);
         }
         self.route(host, task.context, now, &asking)
     }
@@ -124,6 +127,7 @@ impl Root {
     fn note_callback(&mut self, host: &dyn Host, began: Duration) {
         let now = host.now();
         self.patience.worked(began, now);
-        self.metrics.time(host, metrics::CALLBACK, now.saturating_sub(began));
+        self.metrics.time_later(host, metrics::CALLBACK, now.saturating_sub(began));
+        self.hasten_tick(host, METRICS);
     }
 }

@@ -238,6 +238,12 @@ impl Gateway {
         metric.map_or(0, |(_, _, values)| values.iter().sum())
     }
 
+    /// The same, of what is handed over at the next tick.
+    pub fn metric_at_tick(&mut self, name: &str) -> i64 {
+        self.filter.on_tick(ROOT);
+        self.metric(name)
+    }
+
     pub fn reason(&self, context: u32) -> String {
         self.request(context).filter_state["warmpath.reason"].clone()
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use warmpath_filter::host::{Action, Call, Headers, Host, Level, MetricKind, Reply, Status};
+use warmpath_filter::host::{Action, Call, Headers, Host, Level, MetricKind, Reply, Status, pairs};
 use warmpath_filter::vm::Vm;
 
 pub mod gateway;
@@ -32,7 +32,6 @@ pub trait Filter {
     fn on_call_reply(&mut self, token: u32, reply: &Reply);
     fn on_stream_message(&mut self, token: u32, message: &[u8]);
     fn on_stream_close(&mut self, token: u32);
-    fn on_done(&mut self, context: u32);
     fn on_delete(&mut self, context: u32);
 }
 
@@ -55,7 +54,7 @@ impl Made {
 /// One request as Envoy holds it.
 #[derive(Debug, Default)]
 pub struct Held {
-    pub headers: Headers,
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub response_headers: BTreeMap<String, String>,
     /// The piece of the answer that passes.
@@ -78,6 +77,8 @@ pub struct State {
     pub look: Duration,
     pub configuration: Vec<u8>,
     pub tick: Duration,
+    /// How often it was set, each time starting anew.
+    pub timers: usize,
     pub requests: BTreeMap<u32, Held>,
     /// The context of the running callback, and the one chosen instead of it.
     pub current: u32,
@@ -120,7 +121,10 @@ impl Fake {
     }
 
     /// Envoy takes no request header once the request went on.
-    fn with_headers<T>(&self, action: impl FnOnce(&mut Headers) -> T) -> Result<T, Status> {
+    fn with_headers<T>(
+        &self,
+        action: impl FnOnce(&mut Vec<(String, String)>) -> T,
+    ) -> Result<T, Status> {
         self.with_request(|request| {
             if request.resumed > 0 {
                 Err(Status::BAD_ARGUMENT)
@@ -158,7 +162,9 @@ impl Host for Fake {
     }
 
     fn tick_every(&self, period: Duration) -> Result<(), Status> {
-        self.state().tick = period;
+        let mut state = self.state();
+        state.tick = period;
+        state.timers += 1;
         Ok(())
     }
 
@@ -168,7 +174,7 @@ impl Host for Fake {
     }
 
     fn request_headers(&self) -> Result<Headers, Status> {
-        self.with_headers(|headers| headers.clone())
+        self.with_headers(|headers| headers_of(headers.iter().map(|(n, v)| (&n[..], &v[..]))))
     }
 
     fn set_request_header(&self, name: &str, value: &str) -> Result<(), Status> {
@@ -193,9 +199,10 @@ impl Host for Fake {
         self.with_request(|request| request.resumed += 1)
     }
 
-    fn response_header(&self, name: &str) -> Result<String, Status> {
-        let header = self.with_request(|request| request.response_headers.get(name).cloned())?;
-        header.ok_or(Status::BAD_ARGUMENT)
+    fn response_headers(&self) -> Result<Headers, Status> {
+        self.with_request(|request| {
+            headers_of(request.response_headers.iter().map(|(n, v)| (&n[..], &v[..])))
+        })
     }
 
     fn response_body(&self, start: usize, length: usize) -> Result<Vec<u8>, Status> {
@@ -285,6 +292,10 @@ impl Host for Fake {
     }
 }
 
+fn headers_of<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Headers {
+    Headers::read(pairs::write(&headers.collect::<Vec<_>>())).unwrap()
+}
+
 /// The state machine itself, compiled natively.
 pub struct Native {
     host: Fake,
@@ -356,11 +367,6 @@ impl Filter for Native {
     fn on_stream_close(&mut self, token: u32) {
         self.host.enter(gateway::ROOT);
         self.vm.on_stream_close(token);
-    }
-
-    fn on_done(&mut self, context: u32) {
-        self.host.enter(context);
-        self.vm.on_done(context);
     }
 
     fn on_delete(&mut self, context: u32) {

@@ -34,7 +34,7 @@ pub fn the_question_holds_what_the_engine_will_hash(start: Start) {
     assert_eq!(asked.hashes.len(), 2);
     assert_eq!((asked.model.as_str(), asked.request_id.as_str()), ("tiny", "r-1"));
     assert_eq!((asked.adapter, asked.cache_salt, asked.token_digest), (None, None, None));
-    assert_eq!(gateway.metric("warmpath_tokens_total"), ids.len() as i64);
+    assert_eq!(gateway.metric_at_tick("warmpath_tokens_total"), ids.len() as i64);
 }
 
 pub fn an_adapter_and_a_salt_move_the_hashes(start: Start) {
@@ -82,8 +82,8 @@ pub fn a_decision_becomes_the_override_host_header(start: Start) {
             ("warmpath.worker", "0"),
         ]
     );
-    assert_eq!(gateway.metric("warmpath_requests_total.reason.prefix"), 1);
-    assert_eq!(gateway.metric("warmpath_decision_microseconds"), 3000);
+    assert_eq!(gateway.metric_at_tick("warmpath_requests_total.reason.prefix"), 1);
+    assert_eq!(gateway.metric_at_tick("warmpath_decision_microseconds"), 3000);
 }
 
 pub fn a_decision_becomes_the_cluster_header(start: Start) {
@@ -194,9 +194,11 @@ pub fn the_deadline_counts_from_the_call_and_our_own_work_is_no_waiting(start: S
     let settings = r#"{"deadline_ms":20,"breaker_failures":1,"report":true}"#;
     let mut gateway = Gateway::ready(start, settings);
     gateway.host.state().work = Duration::from_millis(30);
-    let (first, call) = gateway.ask("tiny");
+    // Long enough for its reading to be timed.
+    let body = [chat("tiny"), vec![b' '; 20_000]].concat();
+    let (first, call) = gateway.ask_with(&[], &body);
     assert_eq!(gateway.host.state().tick.as_millis(), 5, "it is looked after");
-    let (second, _) = gateway.ask("tiny");
+    let (second, _) = gateway.ask_with(&[], &body);
     gateway.pass_time(19);
     gateway.filter.on_tick(ROOT);
     assert_eq!(gateway.request(first).resumed, 0, "49 ms, of which we worked 30");

@@ -23,7 +23,6 @@ fn answered(gateway: &mut Gateway, status: u16, content: &str) -> u32 {
 }
 
 fn ends(gateway: &mut Gateway, context: u32) {
-    gateway.filter.on_done(context);
     gateway.filter.on_delete(context);
 }
 
@@ -74,10 +73,7 @@ pub fn a_whole_answer_tells_what_the_engine_had_cached(start: Start) {
     gateway.piece(context, &long, false);
     gateway.piece(context, b"}", true);
     ends(&mut gateway, context);
-    assert_eq!(
-        events(&mut gateway),
-        [(LifecycleEvent::FirstToken, None, None), (LifecycleEvent::Done, None, Some(32))]
-    );
+    assert_eq!(events(&mut gateway), [(LifecycleEvent::Done, None, Some(32))]);
 }
 
 pub fn who_leaves_aborts(start: Start) {
@@ -136,6 +132,21 @@ pub fn the_operator_chooses_how_much_is_told(start: Start) {
     }
 }
 
+/// Envoy's timer starts anew whenever its period is set.
+pub fn requests_one_after_the_other_do_not_hold_up_the_timer(start: Start) {
+    let mut gateway = Gateway::ready(start, "");
+    let before = gateway.host.state().timers;
+    for _ in 0..100 {
+        let context = answered(&mut gateway, 200, STREAM);
+        gateway.piece(context, TOKEN, true);
+        ends(&mut gateway, context);
+    }
+    let set = gateway.host.state().timers - before;
+    assert!(set <= 1, "set {set} times, and never rang");
+    assert!(gateway.host.state().tick <= Duration::from_millis(25));
+    assert_eq!(told(&mut gateway).unwrap().1.len(), 200);
+}
+
 pub fn pieces_cost_nothing(start: Start) {
     let mut gateway = Gateway::ready(start, "");
     let context = answered(&mut gateway, 200, STREAM);
@@ -162,7 +173,6 @@ pub fn reports_are_bounded_and_losses_counted(start: Start) {
 
     for _ in 0..4100 {
         let context = answered(&mut gateway, 200, STREAM);
-        gateway.filter.on_done(context);
         gateway.filter.on_delete(context);
     }
     assert_eq!(gateway.metric("warmpath_lifecycle_lost_total.reason.queue_full"), 4);

@@ -68,6 +68,7 @@ macro_rules! every_scenario {
             lifecycle: an_error_teaches_no_first_token,
             lifecycle: what_was_not_routed_is_not_told,
             lifecycle: the_operator_chooses_how_much_is_told,
+            lifecycle: requests_one_after_the_other_do_not_hold_up_the_timer,
             lifecycle: pieces_cost_nothing,
             lifecycle: reports_are_bounded_and_losses_counted,
             lifecycle: trailers_end_an_answer,

@@ -62,7 +62,6 @@ pub fn an_error_on_the_stream_has_its_reason(start: Start) {
 pub fn a_stream_that_ends_lets_go_what_was_asked_on_it(start: Start) {
     let (mut gateway, stream) = greeted(start, "");
     let (left, _) = gateway.ask_on(stream);
-    gateway.filter.on_done(left);
     gateway.filter.on_delete(left);
     let asked: Vec<_> = (0..2).map(|_| gateway.ask_on(stream).0).collect();
     gateway.filter.on_stream_close(stream);
@@ -118,6 +117,6 @@ pub fn a_stream_that_takes_no_message_falls_back(start: Start) {
 
 pub fn the_stream_goes_with_the_vm(start: Start) {
     let (mut gateway, _) = greeted(start, "");
-    gateway.filter.on_done(ROOT);
+    gateway.filter.on_delete(ROOT);
     assert!(gateway.host.state().streams.is_empty());
 }
