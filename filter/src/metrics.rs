@@ -45,8 +45,8 @@ pub const REUSED_TOKENS: &str = "warmpath_reused_tokens_total";
 pub const CUTS: &str = "warmpath_cuts_total";
 /// Bytes of the bodies whose prompts were worked on.
 pub const BYTES: &str = "warmpath_body_bytes_total";
-/// Every callback in which a prompt was worked on: for so long Envoy's worker thread
-/// served nobody else.
+/// Every callback in which a prompt or a model's file was worked on, but for those that
+/// only read some kilobytes: for so long Envoy's worker thread served nobody else.
 pub const CALLBACK: &str = "warmpath_callback_microseconds";
 /// VMs whose breaker is open.
 pub const BREAKER_OPEN: &str = "warmpath_breaker_open";

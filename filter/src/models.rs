@@ -22,6 +22,7 @@ pub struct Models {
     known: Vec<Known>,
     tables: BTreeMap<String, Weak<TableEncoder>>,
     load: Option<Load>,
+    made: Option<Made>,
 }
 
 struct Known {
@@ -49,6 +50,14 @@ struct Load {
     files: Files,
     spec: Option<ModelSpec>,
     download: Download,
+}
+
+/// A model all of whose files are there.
+struct Made {
+    name: String,
+    files: Files,
+    spec: ModelSpec,
+    table: Arc<TableEncoder>,
 }
 
 /// A model that can tokenize.
@@ -91,10 +100,13 @@ impl Models {
                 Known { entry, ready, broken }
             })
             .collect();
-        let load = self.load.take();
-        self.load = load.filter(|load| {
-            self.missing().any(|(name, files)| load.name == name && load.files == files)
-        });
+        let (load, made) = (self.load.take(), self.made.take());
+        let is_missing = |name: &str, files: &Files| {
+            self.missing().any(|missing| missing.0 == name && missing.1 == *files)
+        };
+        let load = load.filter(|load| is_missing(&load.name, &load.files));
+        let made = made.filter(|made| is_missing(&made.name, &made.files));
+        (self.load, self.made) = (load, made);
         self.tables.retain(|_, table| table.strong_count() > 0);
     }
 
@@ -123,6 +135,9 @@ impl Models {
 
     /// The path and the range to fetch next; none where nothing is missing.
     pub fn next_fetch(&mut self) -> Option<Result<(String, String), Loaded>> {
+        if self.made.is_some() {
+            return None;
+        }
         if self.load.is_none() {
             let (name, files) = self.missing().next()?;
             match Download::new(files.spec.clone()) {
@@ -134,7 +149,7 @@ impl Models {
         Some(Ok((download.path(), download.next_range().unwrap_or_default())))
     }
 
-    /// Takes the answer to a fetch of `path`.
+    /// Takes the answer to a fetch of `path`: says what can not be used.
     ///
     /// An error is one of delivery: the same range is fetched again later.
     pub fn accept(&mut self, path: &str, reply: &Reply) -> Result<Option<Loaded>, DownloadError> {
@@ -146,7 +161,7 @@ impl Models {
                 self.load = Some(load);
                 Ok(None)
             }
-            Ok(()) => Ok(self.complete(load)),
+            Ok(()) => Ok(self.complete(load).err()),
             Err(error @ DownloadError::Answer(_)) => {
                 self.load = Some(load);
                 Err(error)
@@ -155,20 +170,35 @@ impl Models {
         }
     }
 
-    /// One file is there: on to the other, or the model is complete.
-    fn complete(&mut self, load: Load) -> Option<Loaded> {
+    /// One file is there: on to the other, or both are.
+    fn complete(&mut self, load: Load) -> Result<(), Loaded> {
         let Load { name, files, spec, download } = load;
         match self.advance(&files, spec, download) {
             Ok(Step::Table(spec, download)) => {
                 self.load = Some(Load { name, files, spec: Some(spec), download });
-                None
             }
-            Ok(Step::Model(model)) => {
+            Ok(Step::Made(spec, table)) => self.made = Some(Made { name, files, spec, table }),
+            Err(why) => return Err(self.break_off(name, files, why)),
+        }
+        Ok(())
+    }
+
+    /// Whether a model only waits for [`finish`](Self::finish).
+    pub fn is_made(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// Takes the model into use whose files are there. Compiling its templates takes as
+    /// long as a piece of its files, so it has a callback of its own.
+    pub fn finish(&mut self) -> Option<Loaded> {
+        let Made { name, files, spec, table } = self.made.take()?;
+        match Model::new(spec, Box::new(table)) {
+            Ok(model) => {
                 let known = self.known.iter_mut().find(|known| known.entry.name == name)?;
                 known.ready = Some(Ready { files, model: Arc::new(model) });
                 Some(Loaded::Ready(name))
             }
-            Err(why) => Some(self.break_off(name, files, why)),
+            Err(error) => Some(self.break_off(name, files, format!("spec: {error}"))),
         }
     }
 
@@ -183,16 +213,16 @@ impl Models {
             let spec = message::read(&bytes).map_err(|error| format!("spec: {error}"))?;
             let shared = self.tables.get(&files.table.sha256).and_then(Weak::upgrade);
             return match shared {
-                Some(table) => model(spec, table),
+                Some(table) => Ok(Step::Made(spec, table)),
                 None => Download::new(files.table.clone())
                     .map(|download| Step::Table(spec, download))
                     .map_err(|error| format!("table: {error}")),
             };
         };
-        let table = TableEncoder::from_bytes(bytes).map_err(|error| format!("table: {error}"))?;
-        let table = Arc::new(table);
+        let table = TableEncoder::from_hashed_bytes(bytes);
+        let table = Arc::new(table.map_err(|error| format!("table: {error}"))?);
         self.tables.insert(files.table.sha256.clone(), Arc::downgrade(&table));
-        model(spec, table)
+        Ok(Step::Made(spec, table))
     }
 
     fn break_off(&mut self, name: String, files: Files, why: String) -> Loaded {
@@ -216,11 +246,7 @@ impl Models {
 /// What a complete file leads to.
 enum Step {
     Table(ModelSpec, Download),
-    Model(Model),
-}
-
-fn model(spec: ModelSpec, table: Arc<TableEncoder>) -> Result<Step, String> {
-    Model::new(spec, Box::new(table)).map(Step::Model).map_err(|error| format!("spec: {error}"))
+    Made(ModelSpec, Arc<TableEncoder>),
 }
 
 impl Files {

@@ -183,7 +183,7 @@ impl Root {
     fn adjust_tick(&mut self, host: &dyn Host) {
         let was_busy = std::mem::take(&mut self.is_busy);
         let is_asking = || self.calls.values().any(|p| matches!(p, Purpose::Decision(..)));
-        let period = if !self.tasks.is_empty() {
+        let period = if !self.tasks.is_empty() || self.models.is_made() {
             NEXT_SLICE
         } else if was_busy || is_asking() {
             self.watch_period()
@@ -213,6 +213,7 @@ impl Root {
         }
         let now = host.now();
         let mut late = self.give_up(host, now);
+        self.finish_model(host);
         late.extend(self.work_on(host));
         self.send_reports(host, now);
         self.metrics.flush(host);
@@ -407,19 +408,37 @@ impl Root {
     }
 
     fn on_file(&mut self, host: &dyn Host, path: &str, reply: &Reply) {
-        #[cfg(feature = "bench")]
         let since = host.now();
         let accepted = self.models.accept(path, reply);
-        #[cfg(feature = "bench")]
-        self.loads.push(host.now().saturating_sub(since));
+        self.note_load(host, since);
         match accepted {
-            Ok(loaded) => {
-                loaded.into_iter().for_each(|loaded| self.tell(host, loaded));
+            Ok(broken) => {
+                broken.into_iter().for_each(|broken| self.tell(host, broken));
                 self.fetch_file(host);
+                if self.models.is_made() {
+                    self.hasten_tick(host, NEXT_SLICE);
+                }
             }
             // The next tick asks again.
             Err(_) => self.metrics.count_reason(host, metrics::FETCH_FAILURES, "file"),
         }
+    }
+
+    fn finish_model(&mut self, host: &dyn Host) {
+        if !self.models.is_made() {
+            return;
+        }
+        let since = host.now();
+        let loaded = self.models.finish();
+        self.note_load(host, since);
+        loaded.into_iter().for_each(|loaded| self.tell(host, loaded));
+        self.fetch_file(host);
+    }
+
+    fn note_load(&mut self, host: &dyn Host, since: Duration) {
+        #[cfg(feature = "bench")]
+        self.loads.push(host.now().saturating_sub(since));
+        self.note_callback(host, since);
     }
 
     fn on_manifest(&mut self, host: &dyn Host, reply: &Reply) {

@@ -21,6 +21,12 @@ impl TableEncoder {
     pub fn from_bytes(bytes: Vec<u8>) -> Result<TableEncoder, TableError> {
         Ok(TableEncoder { encoder: Encoder::new(Table::from_bytes(bytes)?) })
     }
+
+    /// The same of bytes whose own hash was checked against the one that they were asked
+    /// for by: they are not summed up once more.
+    pub fn from_hashed_bytes(bytes: Vec<u8>) -> Result<TableEncoder, TableError> {
+        Ok(TableEncoder { encoder: Encoder::new(Table::from_hashed_bytes(bytes)?) })
+    }
 }
 
 impl Encode for TableEncoder {

@@ -135,22 +135,25 @@ impl Table {
     /// # Errors
     /// [`TableError`] if they are not a table of this format, or damaged.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, TableError> {
-        if bytes.get(..8) != Some(&MAGIC[..]) {
-            return Err(TableError::NotATable);
-        }
+        check_head(&bytes)?;
         let word = |at| read_u32(&bytes, at).ok_or(TableError::NotATable);
-        let found = word(8)?;
-        if found != VERSION {
-            return Err(TableError::Version { found });
-        }
-        if word(12)? as usize != SECTIONS {
-            return Err(TableError::NotATable);
-        }
         let checked = bytes.get(CHECKED_FROM..).ok_or(TableError::NotATable)?;
         let sum = xxhash_rust::xxh3::xxh3_64(checked);
         if u64::from(word(16)?) | u64::from(word(20)?) << 32 != sum {
             return Err(TableError::Checksum);
         }
+        Self::from_hashed_bytes(bytes)
+    }
+
+    /// Takes a table's bytes into use that were found to have the hash which they are
+    /// stored under. Its own checksum, longer to compute than all the rest here takes,
+    /// is left out.
+    ///
+    /// # Errors
+    /// [`TableError`] if they are not a table of this format.
+    pub fn from_hashed_bytes(bytes: Vec<u8>) -> Result<Self, TableError> {
+        check_head(&bytes)?;
+        let word = |at| read_u32(&bytes, at).ok_or(TableError::NotATable);
         let mut sections = [(0, 0); SECTIONS];
         for (i, section) in sections.iter_mut().enumerate() {
             let (offset, length) = (word(HEADER + 8 * i)?, word(HEADER + 8 * i + 4)?);
@@ -233,6 +236,21 @@ impl Table {
             stages,
         }
     }
+}
+
+fn check_head(bytes: &[u8]) -> Result<(), TableError> {
+    if bytes.get(..8) != Some(&MAGIC[..]) {
+        return Err(TableError::NotATable);
+    }
+    let word = |at| read_u32(bytes, at).ok_or(TableError::NotATable);
+    let found = word(8)?;
+    if found != VERSION {
+        return Err(TableError::Version { found });
+    }
+    if word(12)? as usize != SECTIONS {
+        return Err(TableError::NotATable);
+    }
+    Ok(())
 }
 
 /// A table's sections, typed.

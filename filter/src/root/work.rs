@@ -124,7 +124,7 @@ impl Root {
     }
 
     /// Takes down that the thread was ours since `began`.
-    fn note_callback(&mut self, host: &dyn Host, began: Duration) {
+    pub(super) fn note_callback(&mut self, host: &dyn Host, began: Duration) {
         let now = host.now();
         self.patience.worked(began, now);
         self.metrics.time_later(host, metrics::CALLBACK, now.saturating_sub(began));

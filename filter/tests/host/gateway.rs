@@ -85,7 +85,12 @@ impl Gateway {
         self.tick();
         let mut asked = Vec::new();
         for _ in 0..100 {
-            let calls = self.take_calls();
+            let mut calls = self.take_calls();
+            if calls.is_empty() {
+                // A model whose files are all there is made in a tick of its own.
+                self.filter.on_tick(ROOT);
+                calls = self.take_calls();
+            }
             if calls.is_empty() {
                 self.host.state().calls = asked;
                 return;

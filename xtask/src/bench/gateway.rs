@@ -8,6 +8,7 @@
 //! `--serve` starts the same Envoy and indexer before workers of yours, for
 //! benchmarks that bring their own load.
 
+mod callbacks;
 mod load;
 mod wire;
 
@@ -51,6 +52,9 @@ pub(crate) struct Arguments {
     /// Requests under way at full rate
     #[arg(long, value_name = "N", default_value_t = 32)]
     users: usize,
+    /// How long the filter keeps Envoy's thread at a time, instead
+    #[arg(long, conflicts_with = "serve")]
+    callbacks: bool,
     /// Only start Envoy, on this port, and the indexer, and leave them running
     #[arg(long, value_name = "PORT", requires = "workers")]
     serve: Option<u16>,
@@ -157,6 +161,9 @@ async fn measure(arguments: &Arguments, folder: &Path) -> Result<()> {
     for _ in 0..4 {
         workers.push(wire::worker().await?);
     }
+    if arguments.callbacks {
+        return measure_callbacks(arguments, &workers, folder).await;
+    }
     let step = output::step("starting the indexer, Envoy with the filter, and Envoy without");
     let own = folder.join("plain");
     std::fs::create_dir_all(&own)?;
@@ -182,6 +189,23 @@ async fn measure(arguments: &Arguments, folder: &Path) -> Result<()> {
     report.print();
     if arguments.json {
         output::json(&report)?;
+    }
+    Ok(())
+}
+
+async fn measure_callbacks(
+    arguments: &Arguments,
+    workers: &[SocketAddr],
+    folder: &Path,
+) -> Result<()> {
+    let gateway = start(arguments, 0, workers, folder).await?;
+    pin(&[gateway.envoy.pid(), gateway.indexer.pid()]);
+    let seconds = Duration::from_secs_f64(arguments.seconds);
+    let Arguments { model, sizes, users, .. } = arguments;
+    let rows = callbacks::measure(&gateway, model, sizes, *users, seconds).await?;
+    callbacks::print(&rows);
+    if arguments.json {
+        output::json(&rows)?;
     }
     Ok(())
 }
