@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use warmpath_testbed::corpus::corpus;
 use warmpath_testbed::exact::{self, Exactness};
-use warmpath_testbed::servers::{self, Bases, Kind, ServerOptions};
+use warmpath_testbed::servers::{Bases, Kind, ServerOptions, Servers};
 use warmpath_testbed::stack;
 use warmpath_testbed::stack::{Gateway, GatewayOptions, Stack, StackOptions, tiny_model};
 
@@ -83,12 +83,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             // First what can fail soon.
             gateway.bootstrap()?;
             let step = output::step(&format!("starting {} vLLM servers", options.servers));
-            let servers = servers::start(&options, folder.path()).await?;
+            let servers = Servers::start(&options, folder.path()).await?;
             step.done();
-            let engines: Vec<_> = servers.iter().map(|server| server.engine.clone()).collect();
-            let gateway = Gateway::start(&gateway, &engines, folder.path()).await?;
+            let engines = &servers.engines;
+            let gateway = Gateway::start(&gateway, engines, folder.path()).await?;
             gateway.wait_deciding().await?;
-            exact::check(&gateway, &engines, &cases, progress).await
+            exact::check(&gateway, engines, &cases, progress).await
         }
     };
     report(&result);

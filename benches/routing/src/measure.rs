@@ -23,7 +23,8 @@ pub(crate) struct Figures {
     pub(crate) load_cv: f64,
     pub(crate) requests_max_over_mean: f64,
     /// Seconds since the start, and the most worked worker against the mean in a
-    /// fifteenth of the arrivals before.
+    /// fifteenth of the arrivals before; for the plot.
+    #[serde(skip)]
     pub(crate) imbalance: Vec<(f64, f64)>,
 }
 

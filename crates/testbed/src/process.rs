@@ -12,24 +12,11 @@ pub struct Process {
     child: Child,
     name: String,
     log: PathBuf,
-    group: bool,
 }
 
 impl Process {
     /// Starts `command` with both outputs appended to `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
-        Self::spawn(name, command, log, false)
-    }
-
-    /// The same for a program that starts processes of its own: they are one
-    /// group, and end together.
-    pub fn start_group(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(command, 0);
-        Self::spawn(name, command, log, true)
-    }
-
-    fn spawn(name: &str, command: &mut Command, log: &Path, group: bool) -> Result<Self> {
         let out = File::options().create(true).append(true).open(log);
         let out = out.with_context(|| format!("can not write {}", log.display()))?;
         let copy = out.try_clone().context("can not duplicate a file handle")?;
@@ -37,7 +24,7 @@ impl Process {
         let child = command
             .spawn()
             .with_context(|| format!("can not start {name} ({:?})", command.get_program()))?;
-        Ok(Self { child, name: name.to_owned(), log: log.to_owned(), group })
+        Ok(Self { child, name: name.to_owned(), log: log.to_owned() })
     }
 
     /// Its process id.
@@ -77,14 +64,20 @@ impl Process {
         }
     }
 
+    /// Asks it to end by itself, and ends it where it has not after `limit`.
+    pub fn stop(&mut self, limit: Duration) {
+        // The standard library can only kill, and calling libc would be unsafe
+        // code for one line.
+        let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        let end = Instant::now() + limit;
+        while self.is_running() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill();
+    }
+
     /// Ends it at once and waits for its end.
     pub fn kill(&mut self) {
-        if self.group && self.is_running() {
-            // The standard library can not signal a group, and calling libc
-            // would be unsafe code for one line.
-            let group = format!("-{}", self.child.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-        }
         // Both fail only for a child that is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();

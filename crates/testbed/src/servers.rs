@@ -1,12 +1,12 @@
-//! Real engines on this machine: vLLM and TensorRT-LLM.
+//! Real engines on this machine, vLLM and TensorRT-LLM, as `launch-workers` starts them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 
+use crate::build::{self, Profile};
 use crate::indexer::Engine;
 use crate::ports;
 use crate::process::Process;
@@ -14,6 +14,8 @@ use crate::process::Process;
 /// Importing torch on a busy machine alone takes a minute; compiling a model
 /// for a GPU takes several.
 const START_LIMIT: Duration = Duration::from_secs(900);
+/// The launcher's own limits, and some more for itself.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,20 +58,23 @@ pub struct ServerOptions {
     pub more: Vec<String>,
 }
 
-/// One running server.
-pub struct Server {
-    process: Process,
-    /// Where it listens.
-    pub engine: Engine,
+/// Running servers, and the launcher that keeps them.
+pub struct Servers {
+    launcher: Process,
+    /// Where they listen, by id.
+    pub engines: Vec<Engine>,
 }
 
 impl Kind {
-    /// The command's name, and how to get it.
-    fn command(self) -> (&'static str, &'static str) {
+    /// The command's name, its name for the launcher, and how to get it.
+    fn command(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Vllm => ("vllm", "install it (pip install vllm) or name it with --vllm PATH"),
+            Self::Vllm => {
+                ("vllm", "vllm", "install it (pip install vllm) or name it with --vllm PATH")
+            }
             Self::Trtllm => (
                 "trtllm-serve",
+                "trtllm",
                 "install it (pip install tensorrt-llm), or use docker compose --profile trtllm up",
             ),
         }
@@ -77,7 +82,7 @@ impl Kind {
 
     /// The engine's command at the given path, else on `PATH`.
     pub fn find(self, given: Option<&Path>) -> Result<PathBuf> {
-        let (name, remedy) = self.command();
+        let (name, _, remedy) = self.command();
         if let Some(path) = given {
             if !path.is_file() {
                 bail!("{} is no file; give the path of the {name} command", path.display());
@@ -103,68 +108,58 @@ impl Bases {
     }
 }
 
-/// Starts all servers at once and waits for all; their logs are in `folder`.
-pub async fn start(options: &ServerOptions, folder: &Path) -> Result<Vec<Server>> {
-    let mut servers = Vec::new();
-    for index in 0..options.servers {
-        servers.push(Server::spawn(options, index, folder)?);
-    }
-    for server in &mut servers {
-        server.wait_ready().await?;
-    }
-    Ok(servers)
-}
-
-impl Server {
-    fn spawn(options: &ServerOptions, index: u16, folder: &Path) -> Result<Self> {
+impl Servers {
+    /// Starts all at once and waits for all; their log is in `folder`.
+    pub async fn start(options: &ServerOptions, folder: &Path) -> Result<Self> {
+        let log = folder.join("engines.log");
+        // What an earlier launcher said is not what this one says.
+        let before = std::fs::read(&log).map_or(0, |said| said.len());
+        let mut launcher = Process::start("launch-workers", &mut command(options)?, &log)?;
+        let ready = async || {
+            let said = std::fs::read(&log).unwrap_or_default();
+            String::from_utf8_lossy(&said[before.min(said.len())..])
+                .contains("all workers are healthy")
+        };
+        launcher.wait_ready(START_LIMIT, ready).await?;
         let Bases { http, events, replay } = options.bases;
-        let engine = Engine {
+        let engine = |index: u16| Engine {
             http: ports::loopback(http + index),
             events: ports::loopback(events + index),
             replay: ports::loopback(replay + index),
             metrics: None,
         };
-        let (name, _) = options.kind.command();
-        let name = format!("{name}-{index}");
-        let mut command = match options.kind {
-            Kind::Vllm => vllm(options, &engine),
-            Kind::Trtllm => trtllm(options, &engine, &folder.join(format!("{name}.yaml")))?,
-        };
-        // One GPU each, where there are any.
-        if std::env::var_os("CUDA_VISIBLE_DEVICES").is_none() {
-            command.env("CUDA_VISIBLE_DEVICES", index.to_string());
-        }
-        let log = folder.join(format!("{name}.log"));
-        let process = Process::start_group(&name, &mut command, &log)?;
-        Ok(Self { process, engine })
-    }
-
-    async fn wait_ready(&mut self) -> Result<()> {
-        let url = format!("http://{}/health", self.engine.http);
-        let client = reqwest::Client::new();
-        let ready = async || client.get(&url).send().await.is_ok_and(|a| a.status().is_success());
-        self.process.wait_ready(START_LIMIT, ready).await
+        Ok(Self { launcher, engines: (0..options.servers).map(engine).collect() })
     }
 }
 
-fn vllm(options: &ServerOptions, engine: &Engine) -> Command {
-    // vLLM binds only endpoints with `*` or `::` in them and connects to any
-    // other; this is a loopback address that it binds.
-    let bound = |port| format!("tcp://[::ffff:127.0.0.1]:{port}");
-    let publisher = json!({
-        "enable_kv_cache_events": true, "publisher": "zmq", "topic": "kv-events",
-        "endpoint": bound(engine.events.port()), "replay_endpoint": bound(engine.replay.port()),
-    });
-    let mut command = Command::new(&options.program);
-    command.arg("serve").arg(&options.model_path);
-    command.args(["--served-model-name", &options.model, "--host", "127.0.0.1"]);
-    command.args(["--port", &engine.http.port().to_string()]);
-    command.args(["--block-size", &options.block_size.to_string()]);
-    command.args(["--enable-prefix-caching", "--enable-prompt-tokens-details"]);
-    command.args(["--kv-events-config", &publisher.to_string()]);
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // Killed, it could not stop the engines.
+        self.launcher.stop(STOP_LIMIT);
+    }
+}
+
+fn command(options: &ServerOptions) -> Result<Command> {
+    let (_, engine, _) = options.kind.command();
+    let mut command = Command::new(build::indexer(Profile::Dev)?);
+    command.args(["launch-workers", "--engine", engine]);
+    command.arg("--command").arg(&options.program);
+    command.arg("--model").arg(&options.model_path);
+    command.args(["--served-model-name", &options.model]);
+    for (flag, value) in [
+        ("--num-workers", u64::from(options.servers)),
+        ("--block-size", options.block_size as u64),
+        ("--base-http-port", u64::from(options.bases.http)),
+        ("--base-kv-events-port", u64::from(options.bases.events)),
+        ("--base-replay-port", u64::from(options.bases.replay)),
+        ("--start-timeout", START_LIMIT.as_secs()),
+    ] {
+        command.arg(flag).arg(value.to_string());
+    }
+    command.arg("--");
     // A model without weights is one to check tokens and caches with; its
     // numbers are random, its size says nothing about memory.
-    if !has_weights(&options.model_path) {
+    if options.kind == Kind::Vllm && !has_weights(&options.model_path) {
         command.args(["--load-format", "dummy", "--dtype", "bfloat16", "--enforce-eager"]);
         command.args(["--kv-cache-memory-bytes", "64M", "--max-model-len", "4096"]);
     }
@@ -182,37 +177,11 @@ fn vllm(options: &ServerOptions, engine: &Engine) -> Command {
         ("VLLM_SERVER_DEV_MODE", "1"),
         ("GLOO_SOCKET_IFNAME", "lo"),
     ]);
-    command
+    Ok(command)
 }
 
 fn has_weights(model: &Path) -> bool {
     let weights =
         |path: &Path| path.extension().is_some_and(|end| end == "safetensors" || end == "bin");
     std::fs::read_dir(model).is_ok_and(|files| files.flatten().any(|file| weights(&file.path())))
-}
-
-/// The options of docker-compose.yml's profile trtllm.
-fn trtllm(options: &ServerOptions, engine: &Engine, file: &Path) -> Result<Command> {
-    let settings = json!({
-        "kv_cache_config": {
-            "enable_block_reuse": true, "enable_partial_reuse": false,
-            "tokens_per_block": options.block_size, "event_buffer_max_size": 16384,
-        },
-        "kv_events_config": {
-            "enable_kv_cache_events": true, "publisher": "zmq", "topic": "kv-events",
-            "endpoint": format!("tcp://{}", engine.events),
-            "replay_endpoint": format!("tcp://{}", engine.replay),
-            "buffer_steps": 10000, "hwm": 100_000,
-        },
-        "enable_iter_perf_stats": true, "return_perf_metrics": true,
-    });
-    std::fs::write(file, settings.to_string())
-        .with_context(|| format!("can not write {}", file.display()))?;
-    let mut command = Command::new(&options.program);
-    command.arg(&options.model_path);
-    command.args(["--served_model_name", &options.model, "--host", "127.0.0.1"]);
-    command.args(["--port", &engine.http.port().to_string()]);
-    command.arg("--extra_llm_api_options").arg(file);
-    command.args(&options.more);
-    Ok(command)
 }

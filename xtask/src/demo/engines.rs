@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use warmpath_simworker::{Fleet, Options};
 use warmpath_testbed::Client;
 use warmpath_testbed::indexer::Engine as Address;
-use warmpath_testbed::servers::{self, Bases, Server, ServerOptions};
+use warmpath_testbed::servers::{self, Bases, ServerOptions, Servers};
 use warmpath_testbed::stack::{engines, tiny_model};
 
 use super::{Arguments, Engine};
@@ -22,7 +22,7 @@ pub(super) struct Engines {
 
 enum Kind {
     Sim(Fleet, Box<Options>),
-    Real(Vec<Server>, Box<ServerOptions>),
+    Real(Servers, Box<ServerOptions>),
 }
 
 impl Engines {
@@ -40,8 +40,8 @@ impl Engines {
             }
             Engine::Vllm | Engine::Trtllm => {
                 let options = real(arguments, &model_path, &model, block_size)?;
-                let servers = servers::start(&options, folder).await?;
-                (addresses(&servers), Kind::Real(servers, Box::new(options)))
+                let servers = Servers::start(&options, folder).await?;
+                (servers.engines.clone(), Kind::Real(servers, Box::new(options)))
             }
         };
         Ok(Self { addresses, model, model_path, block_size, kind })
@@ -80,7 +80,7 @@ impl Engines {
             // It has no way to be told.
             Kind::Real(servers, options) => {
                 drop(servers);
-                Kind::Real(servers::start(&options, folder).await?, options)
+                Kind::Real(Servers::start(&options, folder).await?, options)
             }
         };
         Ok(Self { kind, ..self })
@@ -97,10 +97,6 @@ async fn reset(engine: &Address, model: &str) -> Result<()> {
     let prompt = serde_json::json!({"model": model, "prompt": "x", "max_tokens": 1});
     client.completion(&prompt).await?;
     Ok(())
-}
-
-fn addresses(servers: &[Server]) -> Vec<Address> {
-    servers.iter().map(|server| server.engine.clone()).collect()
 }
 
 fn real(
