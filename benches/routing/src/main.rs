@@ -126,18 +126,19 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let mut policies = arguments.policies()?;
-    if policies.contains(&DYNAMO)
-        && let Err(error) = Dynamo::start(&arguments.dynamo_python, 1, 64)
-    {
-        if !arguments.policies.is_empty() {
-            return Err(error.context(
-                "--policies names dynamo; --dynamo-python takes a Python with the wheel",
-            ));
+    if policies.contains(&DYNAMO) {
+        match Dynamo::start(&arguments.dynamo_python, 1, 64) {
+            Ok(dynamo) => println!("dynamo is ai-dynamo-runtime {}", dynamo.version),
+            Err(error) if arguments.policies.is_empty() => {
+                eprintln!(
+                    "dynamo: skipped ({error:#}); --dynamo-python takes a Python that has it"
+                );
+                policies.retain(|name| *name != DYNAMO);
+            }
+            Err(error) => {
+                return Err(error.context("--policies names dynamo, which --dynamo-python lacks"));
+            }
         }
-        eprintln!(
-            "dynamo: skipped ({error:#}); --dynamo-python takes a Python with ai-dynamo-runtime"
-        );
-        policies.retain(|name| *name != DYNAMO);
     }
     let mut all = Vec::new();
     for load in loads(arguments)? {
@@ -150,7 +151,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.json {
         let runs: Vec<&Figures> = all.iter().flat_map(|one| &one.policies).collect();
-        println!("{}", serde_json::json!({ "workers": arguments.workers, "runs": runs }));
+        let all = serde_json::json!({ "workers": arguments.workers, "bounds": all, "runs": runs });
+        println!("{all}");
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ const WAITING: Panel = Panel { from: LEFT, to: 560.0 };
 const CACHING: Panel = Panel { from: 610.0, to: 930.0 };
 const COURSE: Panel = Panel { from: LEFT, to: 930.0 };
 const COURSE_HEIGHT: f64 = 200.0;
+/// Where the course is cut: what is more uneven than this would hide all others.
+const MOST_UNEVEN: f64 = 3.0;
 
 /// Distinct for those who see colours differently, too (after Paul Tol's), in the order of the policies.
 const COLOURS: [&str; 11] = [
@@ -109,14 +111,15 @@ fn caching(page: &mut Page, comparison: &Comparison, bottom: f64) {
 /// How uneven the work was, over the time of the arrivals.
 fn course(page: &mut Page, comparison: &Comparison, top: f64) {
     let bottom = top + COURSE_HEIGHT;
-    let head = "work of the busiest worker by the mean, over the last fifteenth of the run";
+    let head =
+        "work of the busiest worker by the mean, over the last fifteenth of the run (cut at 3)";
     page.text(COURSE.from, top - 14.0, "start", "head", head);
     let points = || comparison.policies.iter().flat_map(|one| &one.imbalance);
     let end = points().map(|point| point.0).fold(1.0, f64::max);
     let most = points().map(|point| point.1).fold(1.2, f64::max);
-    let high = (most * 5.0).ceil() / 5.0;
+    let high = (most * 5.0).ceil().min(MOST_UNEVEN * 5.0) / 5.0;
     let x = |seconds: f64| COURSE.at(seconds / end);
-    let y = |value: f64| bottom - (value - 1.0) / (high - 1.0) * COURSE_HEIGHT;
+    let y = |value: f64| bottom - (value.min(high) - 1.0) / (high - 1.0) * COURSE_HEIGHT;
     for step in 0..=4 {
         let value = 1.0 + (high - 1.0) * f64::from(step) / 4.0;
         page.line((COURSE.from, y(value)), (COURSE.to, y(value)), "#dddddd", 1.0);

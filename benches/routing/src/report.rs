@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use crate::load::Load;
 use crate::measure::{Figures, HEADER};
@@ -11,18 +12,24 @@ use crate::oracle::Bound;
 use crate::plot;
 
 /// Every policy on one load at one share of capacity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Comparison {
-    /// Names the plot's file.
-    slug: String,
+    load: &'static str,
+    capacity_pct: f64,
+    requests: usize,
+    /// From the first to the last arrival.
+    seconds: f64,
     /// What was run.
+    #[serde(skip)]
     pub(crate) title: String,
     /// How long it was, and what an oracle would do.
+    #[serde(skip)]
     pub(crate) detail: String,
     /// Share of the prompt tokens that one pooled cache would have, in percent.
     pub(crate) bound_cached_pct: f64,
     /// Milliseconds to the first token with that cache and without any queue.
     pub(crate) bound_ttft_ms: f64,
+    #[serde(skip)]
     pub(crate) policies: Vec<Figures>,
 }
 
@@ -36,8 +43,17 @@ impl Comparison {
             load.requests.len(),
             load.seconds(),
         );
-        let slug = format!("{}-{percent}", load.name);
-        Self { slug, title, detail, bound_cached_pct, bound_ttft_ms, policies: Vec::new() }
+        Self {
+            load: load.name,
+            capacity_pct: percent,
+            requests: load.requests.len(),
+            seconds: load.seconds(),
+            title,
+            detail,
+            bound_cached_pct,
+            bound_ttft_ms,
+            policies: Vec::new(),
+        }
     }
 }
 
@@ -51,7 +67,7 @@ pub(crate) fn write(folder: &Path, all: &[Comparison]) -> Result<()> {
     };
     let mut page = String::from("# Routing policies on simulated workers, in virtual time\n");
     for comparison in all {
-        let picture = format!("routing-{}.svg", comparison.slug);
+        let picture = format!("routing-{}-{}.svg", comparison.load, comparison.capacity_pct);
         file(&picture, &plot::svg(comparison))?;
         let _ = write!(page, "\n## {}\n\n![plot]({picture})\n\n```\n{HEADER}\n", comparison.title);
         for figures in &comparison.policies {
