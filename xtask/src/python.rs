@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use warmpath_testbed::build;
 
-/// Runs them, against the indexer that was built for the other tests.
+/// Runs them, against the programs that were built for the other tests.
 pub(crate) fn tests() -> Result<()> {
     let package = build::workspace_root().join("python");
     let requirements = package.join("requirements-test.txt");
@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Result<()> {
     pytest.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]).current_dir(&package);
     pytest.env("PYTHONPATH", package.join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
     pytest.env("WARMPATH_INDEXER", build::indexer(build::Profile::Dev)?);
+    pytest.env("WARMPATH_SIMWORKER", build::simworker()?);
     build::succeed(&mut pytest, "python tests")
 }
 
