@@ -54,6 +54,10 @@ pub(crate) struct Arguments {
 /// Words of the made texts for a token of the small model's tokenizer.
 const WORDS_PER_TOKEN: f64 = 0.53;
 
+/// What routing by prefix is to bring here, by round robin's.
+const LEAST_RATE: f64 = 1.6;
+const MOST_WAIT: f64 = 0.5;
+
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let model = arguments.model.clone().map_or_else(larger_model, Ok)?;
     let compared = demo::Arguments {
@@ -89,6 +93,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let folder = TempDir::new().context("can not make a temporary folder")?;
     let (report, _running) = demo::compare(&compared, folder.path(), workload).await?;
     report.print();
+    let (rate, wait) = report.gains();
+    let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
+    println!("requests/s at least {LEAST_RATE}×      {}", verdict(rate >= LEAST_RATE));
+    println!("TTFT mean at most {MOST_WAIT}×       {}", verdict(wait <= MOST_WAIT));
     if arguments.json {
         output::json(&report)?;
     }

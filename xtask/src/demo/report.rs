@@ -79,6 +79,12 @@ impl Report {
         }
     }
 
+    /// Requests a second, and mean time to first token, by round robin's.
+    pub(crate) fn gains(&self) -> (f64, f64) {
+        let (before, after) = (&self.round_robin.figures, &self.warmpath.figures);
+        (after.requests_per_s / before.requests_per_s, after.ttft_ms.mean / before.ttft_ms.mean)
+    }
+
     pub(crate) fn print(&self) {
         let (before, after) = (&self.round_robin, &self.warmpath);
         let row = |name: &str, before: String, after: String, ratio: String| {
