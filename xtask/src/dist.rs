@@ -159,6 +159,7 @@ async fn deciding(model: &Path, concurrency: u32) -> Result<(f64, f64, f64)> {
         events: at(port + 1),
         replay: at(port + 2),
         metrics: None,
+        kind: warmpath_testbed::indexer::EngineKind::Vllm,
     };
     let gateway = Gateway::start(&options, &[engine], folder.path()).await?;
     let listening = Instant::now();

@@ -11,7 +11,8 @@ use warmpath_testbed::build;
 use crate::output;
 
 /// The bins of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 7] = ["body", "template", "table", "index", "snapshot", "events", "protocol"];
+const TARGETS: [&str; 8] =
+    ["body", "template", "table", "index", "snapshot", "events", "polled", "protocol"];
 
 /// What one input may take. The first one makes the tests' model, with overflow checks
 /// on and perhaps on a busy machine; a loop without end is longer.

@@ -15,6 +15,7 @@ mod body;
 mod bytes;
 mod events;
 mod index;
+mod polled;
 mod protocol;
 mod snapshot;
 mod table;
@@ -30,13 +31,14 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 7] = [
+pub const CHECKS: [Check; 8] = [
     Check { name: "body", run: body::check },
     Check { name: "template", run: template::check },
     Check { name: "table", run: table::check },
     Check { name: "index", run: index::check },
     Check { name: "snapshot", run: snapshot::check },
     Check { name: "events", run: events::check },
+    Check { name: "polled", run: polled::check },
     Check { name: "protocol", run: protocol::check },
 ];
 

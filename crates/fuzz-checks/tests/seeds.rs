@@ -113,6 +113,11 @@ fn event_streams_survive_mutation() {
 }
 
 #[test]
+fn answers_with_events_survive_mutation() {
+    survives("polled");
+}
+
+#[test]
 fn messages_survive_mutation() {
     survives("protocol");
 }

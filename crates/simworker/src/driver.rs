@@ -1,5 +1,6 @@
 //! Gives the engine of one rank a clock, a queue and a voice.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Gauges, Request, Sampled};
-use crate::publish::Publisher;
+use crate::publish::Voice;
 
 /// How far steps may lag behind the clock and still catch up.
 ///
@@ -39,10 +40,21 @@ pub(crate) enum Command {
     },
 }
 
+/// Steps remembered until somebody asks, as many as TensorRT-LLM remembers.
+const ITERATIONS: usize = 1000;
+
+/// The last steps of a rank.
+#[derive(Default)]
+struct Iterations {
+    next: u64,
+    last: VecDeque<(u64, Gauges)>,
+}
+
 /// A rank as the rest of its worker sees it.
 pub(crate) struct Rank {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     gauges: Mutex<Gauges>,
+    iterations: Mutex<Iterations>,
     /// Tokens of prompts that were prefilled.
     pub(crate) prompt_tokens: AtomicU64,
     /// Tokens that were sampled.
@@ -54,6 +66,23 @@ pub(crate) struct Rank {
 impl Rank {
     pub(crate) fn gauges(&self) -> Gauges {
         *self.gauges.lock()
+    }
+
+    /// Notes the end of a step.
+    fn iterated(&self) {
+        let gauges = self.gauges();
+        let mut iterations = self.iterations.lock();
+        if iterations.last.len() == ITERATIONS {
+            iterations.last.pop_front();
+        }
+        let number = iterations.next;
+        iterations.last.push_back((number, gauges));
+        iterations.next += 1;
+    }
+
+    /// The steps since this was last asked for, each with its number.
+    pub(crate) fn drain_iterations(&self) -> Vec<(u64, Gauges)> {
+        self.iterations.lock().last.drain(..).collect()
     }
 
     /// What vLLM's own balancing between ranks compares.
@@ -75,7 +104,7 @@ pub(crate) struct Totals {
 pub(crate) struct Driver {
     engine: Engine,
     commands: mpsc::UnboundedReceiver<Command>,
-    publisher: Publisher,
+    voice: Voice,
     rank: Arc<Rank>,
     totals: Arc<Totals>,
     clients: HashMap<u64, Client>,
@@ -89,21 +118,18 @@ struct Client {
 
 impl Driver {
     /// The rank, and the loop that must be run for it to do anything.
-    pub(crate) fn new(
-        engine: Engine,
-        publisher: Publisher,
-        totals: Arc<Totals>,
-    ) -> (Arc<Rank>, Driver) {
+    pub(crate) fn new(engine: Engine, voice: Voice, totals: Arc<Totals>) -> (Arc<Rank>, Driver) {
         let (sender, commands) = mpsc::unbounded_channel();
         let rank = Arc::new(Rank {
             commands: sender,
             gauges: Mutex::default(),
+            iterations: Mutex::default(),
             prompt_tokens: AtomicU64::default(),
             generated_tokens: AtomicU64::default(),
             finished: Default::default(),
         });
         let clients = HashMap::new();
-        let driver = Driver { engine, commands, publisher, rank: rank.clone(), totals, clients };
+        let driver = Driver { engine, commands, voice, rank: rank.clone(), totals, clients };
         (rank, driver)
     }
 
@@ -127,7 +153,8 @@ impl Driver {
             self.listen_until(clock).await;
             let outcome = self.engine.complete();
             self.show();
-            self.publisher.publish(&outcome.events).await;
+            self.voice.publish(&outcome.events).await;
+            self.rank.iterated();
             outcome.sampled.into_iter().for_each(|sampled| self.deliver(sampled));
             // Steps that take no time must still let the sockets be served.
             tokio::task::yield_now().await;

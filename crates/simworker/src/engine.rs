@@ -40,6 +40,8 @@ pub struct Config {
     pub decode: Duration,
     /// Root of every engine hash.
     pub hash_seed: u64,
+    /// Announce the block at the end of a request that is not full, as TensorRT-LLM does.
+    pub partial_blocks: bool,
 }
 
 /// A LoRA adapter.
@@ -92,6 +94,15 @@ pub enum Event {
         first: bool,
         /// Whose blocks they are.
         scope: Arc<Scope>,
+    },
+    /// The end of a finished request, too short for a block; nobody finds it again.
+    Partial {
+        /// Its name.
+        hash: u64,
+        /// Engine hash of the block before it.
+        parent: Option<u64>,
+        /// Its tokens, fewer than the block size.
+        tokens: Vec<u32>,
     },
     /// One physical copy of a block is gone.
     Removed {
@@ -148,6 +159,8 @@ pub struct Engine {
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     events: Vec<Event>,
+    /// Names of partial blocks, until the next request takes their place.
+    partials: Vec<u64>,
     counters: Gauges,
 }
 
@@ -174,6 +187,7 @@ impl Engine {
             waiting: VecDeque::new(),
             running: Vec::new(),
             events: Vec::new(),
+            partials: Vec::new(),
             counters: Gauges::default(),
         }
     }
@@ -252,11 +266,16 @@ impl Engine {
                 sampled.push(sequence.sample());
             }
         }
-        let pool = &mut self.pool;
+        let announces_partial = self.config.partial_blocks;
+        let Engine { pool, partials, events, .. } = self;
         self.running.retain_mut(|sequence| {
             let finished = sequence.sampled == sequence.request.answer.len();
             if finished {
                 pool.release(std::mem::take(&mut sequence.blocks).into_iter().rev());
+                if let Some((hash, event)) = sequence.partial().filter(|_| announces_partial) {
+                    partials.push(hash);
+                    events.push(event);
+                }
             }
             !finished
         });
@@ -309,6 +328,7 @@ impl Engine {
                 return;
             }
             let Some(mut sequence) = self.waiting.pop_front() else { return };
+            self.events.extend(self.partials.drain(..).map(|hash| Event::Removed { hash }));
             self.counters.queries += total as u64;
             self.counters.hits += hit_tokens as u64;
             sequence.cached_tokens.get_or_insert(hit_tokens);
@@ -368,6 +388,16 @@ impl Sequence {
             events.push(self.chain.stored(self.cached_blocks, full, &self.request.scope));
             self.cached_blocks = full;
         }
+    }
+
+    /// What is behind the last full block, if anything is computed there.
+    fn partial(&self) -> Option<(u64, Event)> {
+        let start = self.cached_blocks * self.chain.block_size();
+        let tokens = self.chain.tokens().get(start..self.computed)?.to_vec();
+        let parent = self.cached_blocks.checked_sub(1).map(|at| self.chain.hashes()[at]);
+        let before = parent.unwrap_or(self.request.id);
+        let hash = warmpath_blocks::sequence_hash(before, warmpath_blocks::token_digest(&tokens));
+        (!tokens.is_empty()).then_some((hash, Event::Partial { hash, parent, tokens }))
     }
 
     fn sample(&mut self) -> Sampled {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 
-use crate::Options;
 use crate::driver::Totals;
 use crate::http;
 use crate::ports::Addresses;
 use crate::text::Text;
 use crate::worker::{Birth, Life};
+use crate::{EngineKind, Options};
 
 /// How often a restart tries to get its ports back, and how long it waits between.
 const REBIND: (usize, Duration) = (50, Duration::from_millis(20));
@@ -91,6 +91,11 @@ impl Fleet {
 }
 
 impl Worker {
+    /// The engine that it speaks like.
+    pub fn kind(&self) -> EngineKind {
+        self.birth.options.engine
+    }
+
     /// What it did so far.
     pub fn stats(&self) -> Stats {
         let Totals { requests, prompt_tokens, cached_tokens } = self.birth.totals.as_ref();

@@ -22,9 +22,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use warmpath_prompt::Endpoint;
 
-use crate::Options;
+use crate::buffer::Drained;
 use crate::driver::{Command, Rank};
 use crate::text::Text;
+use crate::{EngineKind, Options};
 
 pub(crate) use error::Failure;
 
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) options: Arc<Options>,
     pub(crate) text: Arc<Text>,
     pub(crate) ranks: Vec<Arc<Rank>>,
+    /// Events that nobody has asked for.
+    drained: Drained,
     /// Start of this life in Unix seconds.
     pub(crate) started: f64,
     next_id: AtomicU64,
@@ -43,9 +46,14 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(options: Arc<Options>, text: Arc<Text>, ranks: Vec<Arc<Rank>>) -> App {
+    pub(crate) fn new(
+        options: Arc<Options>,
+        text: Arc<Text>,
+        ranks: Vec<Arc<Rank>>,
+        drained: Drained,
+    ) -> App {
         let (next_id, turn) = (AtomicU64::new(1), AtomicUsize::new(0));
-        App { options, text, ranks, started: unix_seconds(), next_id, turn }
+        App { options, text, ranks, drained, started: unix_seconds(), next_id, turn }
     }
 
     /// `count` ids for requests, the first of them.
@@ -64,8 +72,18 @@ impl App {
 
 /// All routes of a worker.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(prompt))
+    let own = match app.options.engine {
+        EngineKind::Vllm | EngineKind::Sglang => Router::new().route("/metrics", get(prometheus)),
+        EngineKind::TrtllmZmq | EngineKind::TrtllmHttp => Router::new()
+            .route("/metrics", get(iterations))
+            .route("/prometheus/metrics", get(prometheus)),
+        EngineKind::TrtllmSeed => Router::new(),
+    };
+    let own = match app.options.engine {
+        EngineKind::TrtllmHttp => own.route("/kv_cache_events", post(events)),
+        _ => own,
+    };
+    own.route("/v1/chat/completions", post(prompt))
         .route("/v1/completions", post(prompt))
         .route("/v1/responses", post(prompt))
         .route("/v1/messages", post(prompt))
@@ -83,7 +101,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/reset_prefix_cache", post(reset))
         .route("/health", get(|| async { StatusCode::OK }))
         .route("/version", get(version))
-        .route("/metrics", get(prometheus))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
@@ -158,7 +175,23 @@ pub(crate) async fn reset_ranks(ranks: &[Arc<Rank>], restart_running: bool) -> b
 }
 
 async fn version(State(app): Shared) -> Response {
-    Json(json!({ "version": app.options.event_layout.layout().release })).into_response()
+    let release = app.options.engine.layout(app.options.event_layout).release;
+    Json(json!({ "version": release })).into_response()
+}
+
+/// `trtllm-serve`'s page: what happened since it was last asked for.
+async fn iterations(State(app): Shared) -> Response {
+    Json(metrics::iterations(&app)).into_response()
+}
+
+/// The events that nobody has asked for; then nobody can again.
+async fn events(State(app): Shared) -> Result<Response, Failure> {
+    let served = app.ranks.iter().any(|rank| rank.generated_tokens.load(Ordering::Relaxed) > 0);
+    if app.options.events_after_first_request && !served {
+        return Err(Failure::internal("IterationResult is not properly instantiated."));
+    }
+    let events: Vec<_> = app.drained.lock().drain(..).collect();
+    Ok(Json(events).into_response())
 }
 
 async fn prometheus(State(app): Shared) -> Response {

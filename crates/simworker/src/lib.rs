@@ -1,5 +1,6 @@
 /*!
-A simulated vLLM: everything of the engine that a router can see, without a model.
+A simulated engine: everything of vLLM that a router can see, without a model; and
+in their words, SGLang and TensorRT-LLM ([`EngineKind`]).
 
 Clients and the indexer talk to it as to the real server: OpenAI HTTP with
 streaming, KV events over ZMQ with replay, load metrics over ZMQ and
@@ -18,10 +19,12 @@ runtime closes every socket at once and without a farewell, which is what
 SIGKILL does to an engine; that makes failure tests honest inside one process.
 */
 
+mod buffer;
 mod driver;
 pub mod engine;
 mod fleet;
 mod http;
+mod kind;
 mod options;
 mod ports;
 mod publish;
@@ -30,4 +33,5 @@ mod wire;
 mod worker;
 
 pub use fleet::{Fleet, Stats, Worker};
+pub use kind::EngineKind;
 pub use options::{EventLayout, Options};

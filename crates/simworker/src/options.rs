@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
+use crate::EngineKind;
+
 /// Everything that can be set, with vLLM's names where it has one.
 ///
 /// Worker `i` serves HTTP on `base_http_port + i` and load metrics on
@@ -69,15 +71,30 @@ pub struct Options {
     #[arg(long, default_value_t = 10.0)]
     pub decode_ms_per_token: f64,
 
+    /// Engine that the workers speak like
+    #[arg(long, value_enum, default_value_t = EngineKind::Vllm)]
+    pub engine: EngineKind,
     /// Layout of the KV events, named after the first vLLM release that wrote it
     #[arg(long, value_enum, default_value_t = EventLayout::Map)]
     pub event_layout: EventLayout,
-    /// Publish engine hashes as 32 bytes instead of integers
+    /// Publish engine hashes as 32 bytes instead of integers; over HTTP, as their digits
     #[arg(long)]
     pub byte_hashes: bool,
     /// Give every worker its own hash seed: equal blocks, different engine hashes
     #[arg(long)]
     pub divergent_hashes: bool,
+    /// trtllm-http: leave the tokens out of the events, as some releases do
+    #[arg(long)]
+    pub events_without_tokens: bool,
+    /// trtllm-http: answer with an error until the first request is served, as some releases do
+    #[arg(long)]
+    pub events_after_first_request: bool,
+    /// trtllm-http: blocks that move to the host before they are gone
+    #[arg(long, default_value_t = 0)]
+    pub host_blocks: usize,
+    /// trtllm-http: a second, narrower attention window of so many tokens; 0 for none
+    #[arg(long, default_value_t = 0)]
+    pub sliding_window: usize,
     /// Topic frame of the KV events
     #[arg(long, default_value = "kv-events")]
     pub topic: String,
@@ -110,9 +127,14 @@ impl Options {
             max_num_batched_tokens: 2048,
             prefill_tokens_per_second: 8000.0,
             decode_ms_per_token: 10.0,
+            engine: EngineKind::Vllm,
             event_layout: EventLayout::Map,
             byte_hashes: false,
             divergent_hashes: false,
+            events_without_tokens: false,
+            events_after_first_request: false,
+            host_blocks: 0,
+            sliding_window: 0,
             topic: "kv-events".into(),
             metrics_interval_ms: 100,
             seed: 0,

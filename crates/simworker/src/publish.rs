@@ -14,6 +14,7 @@ use zeromq::{
     PubSocket, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage, ZmqResult,
 };
 
+use crate::buffer::Buffer;
 use crate::engine::Event;
 use crate::wire::Encoder;
 
@@ -28,6 +29,24 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The last batches with their sequence numbers.
 pub(crate) type Ring = Arc<Mutex<VecDeque<(u64, Bytes)>>>;
+
+/// How a rank tells its events.
+pub(crate) enum Voice {
+    /// To whoever subscribes.
+    Zmq(Publisher),
+    /// To whoever asks.
+    Buffer(Buffer),
+}
+
+impl Voice {
+    /// Tells the events of a step.
+    pub(crate) async fn publish(&mut self, events: &[Event]) {
+        match self {
+            Voice::Zmq(publisher) => publisher.publish(events).await,
+            Voice::Buffer(buffer) => buffer.publish(events),
+        }
+    }
+}
 
 /// Publishes the events of one rank.
 pub(crate) struct Publisher {
@@ -51,11 +70,22 @@ impl Publisher {
         Ok(Publisher { socket, encoder, topic, sequence: 0, ring })
     }
 
-    /// Sends the events of a step as one batch; nothing where there are none.
-    pub(crate) async fn publish(&mut self, events: &[Event]) {
-        if events.is_empty() {
-            return;
+    /// Sends the events of a step as one batch, or each as its own; nothing where there are none.
+    async fn publish(&mut self, events: &[Event]) {
+        let Encoder { layout, block_size, .. } = &self.encoder;
+        let told = |event: &&Event| layout.clears || !matches!(event, Event::Cleared);
+        let split = |event: &Event| match layout.pages {
+            true => event.pages(*block_size),
+            false => vec![event.clone()],
+        };
+        let events: Vec<Event> = events.iter().filter(told).flat_map(split).collect();
+        let most = if layout.single { 1 } else { events.len().max(1) };
+        for events in events.chunks(most) {
+            self.batch(events).await;
         }
+    }
+
+    async fn batch(&mut self, events: &[Event]) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let payload = Bytes::from(self.encoder.batch(now.as_secs_f64(), events));
         {

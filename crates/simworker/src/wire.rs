@@ -1,4 +1,5 @@
-//! KV events as bytes, in the layout of any vLLM release since 0.9.
+//! KV events as bytes, in the layout of any vLLM release since 0.9, of SGLang, and of
+//! TensorRT-LLM's publishers.
 //!
 //! The layouts differ only in which fields they have and whether these carry
 //! names, so they are rows of one table over one list of fields. Checked byte for
@@ -6,19 +7,25 @@
 
 use rmp::encode;
 
-use crate::EventLayout;
 use crate::engine::{Event, Scope};
+use crate::{EngineKind, EventLayout};
 
 /// What varies between layouts.
 pub(crate) struct Layout {
     /// Events are maps; else arrays.
     maps: bool,
-    /// Elements of a BlockStored, with the tag.
-    stored: usize,
-    /// Elements of a BlockRemoved, with the tag.
-    removed: usize,
+    /// Fields of a BlockStored, with the tag.
+    stored: &'static [&'static str],
+    /// Fields of a BlockRemoved, with the tag.
+    removed: &'static [&'static str],
     /// Integer hashes are signed.
     signed: bool,
+    /// Every block is an event of its own, with SGLang's metadata where it has any.
+    pub(crate) pages: bool,
+    /// Every event is a batch of its own.
+    pub(crate) single: bool,
+    /// An emptied cache is told.
+    pub(crate) clears: bool,
     /// The batch ends with the rank.
     rank: bool,
     /// Replies to a replay have a topic frame.
@@ -30,8 +37,21 @@ pub(crate) struct Layout {
 impl EventLayout {
     pub(crate) const fn layout(self) -> Layout {
         const fn row(stored: usize, removed: usize, release: &'static str) -> Layout {
+            let (stored, removed) = (STORED.split_at(stored).0, REMOVED.split_at(removed).0);
             let (maps, signed, rank, replay_topic) = (false, false, true, false);
-            Layout { maps, stored, removed, signed, rank, replay_topic, release }
+            let (pages, single, clears) = (false, false, true);
+            Layout {
+                maps,
+                stored,
+                removed,
+                signed,
+                pages,
+                single,
+                clears,
+                rank,
+                replay_topic,
+                release,
+            }
         }
         match self {
             EventLayout::Map => Layout { maps: true, replay_topic: true, ..row(12, 4, "0.32.0") },
@@ -46,6 +66,38 @@ impl EventLayout {
         }
     }
 }
+
+impl EngineKind {
+    /// The layout of this engine; vLLM's is that of the release.
+    pub(crate) const fn layout(self, release: EventLayout) -> Layout {
+        let trtllm = Layout {
+            maps: true,
+            stored: &TRTLLM_STORED,
+            removed: REMOVED.split_at(2).0,
+            single: true,
+            ..EventLayout::Map.layout()
+        };
+        match self {
+            EngineKind::Vllm => release.layout(),
+            EngineKind::Sglang => Layout {
+                stored: STORED.split_at(7).0,
+                removed: REMOVED.split_at(3).0,
+                signed: true,
+                pages: true,
+                release: "0.5.18",
+                ..EventLayout::Array022.layout()
+            },
+            EngineKind::TrtllmZmq | EngineKind::TrtllmHttp => {
+                Layout { signed: true, release: "1.3.0", ..trtllm }
+            }
+            EngineKind::TrtllmSeed => Layout { clears: false, release: "1.1.0", ..trtllm },
+        }
+    }
+}
+
+/// Fields of TensorRT-LLM's BlockStored; the last only where there is an adapter.
+const TRTLLM_STORED: [&str; 6] =
+    ["type", "block_hashes", "parent_block_hash", "token_ids", "block_size", "lora_name"];
 
 /// Fields of a BlockStored in the order of the arrays.
 const STORED: [&str; 12] = [
@@ -94,12 +146,13 @@ impl Encoder {
         for event in events {
             match event {
                 Event::Stored { scope, .. } => {
-                    let session = scope.session.as_deref().filter(|_| self.layout.maps);
+                    let own = self.layout.maps && !self.layout.single;
+                    let session = scope.session.as_deref().filter(|_| own);
                     let more = session.map(|session| ("session_id", session));
-                    self.fields(&mut out, &STORED[..self.layout.stored], event, more);
+                    self.fields(&mut out, self.layout.stored, event, more);
                 }
-                Event::Removed { .. } => {
-                    self.fields(&mut out, &REMOVED[..self.layout.removed], event, None);
+                Event::Removed { .. } | Event::Partial { .. } => {
+                    self.fields(&mut out, self.layout.removed, event, None);
                 }
                 Event::Cleared => self.fields(&mut out, &REMOVED[..1], event, None),
             }
@@ -111,12 +164,26 @@ impl Encoder {
     }
 
     fn fields(&self, out: &mut Vec<u8>, names: &[&str], event: &Event, more: Option<(&str, &str)>) {
+        let scope = match event {
+            Event::Stored { scope, .. } => Some(scope),
+            _ => None,
+        };
         if !self.layout.maps {
-            put!(write_array_len, out, names.len() as u32);
+            let salt = scope.and_then(|scope| scope.cache_salt.as_ref());
+            let salt = salt.filter(|_| self.layout.pages);
+            put!(write_array_len, out, names.len() as u32 + u32::from(salt.is_some()));
             names.iter().for_each(|name| self.field(out, name, event));
+            if let Some(salt) = salt {
+                put!(write_map_len, out, 1);
+                put!(write_str, out, "cache_salt");
+                put!(write_str, out, salt);
+            }
             return;
         }
-        let names = names.iter().filter(|&&name| name != OMITTED);
+        let adapted = scope.is_some_and(|scope| scope.adapter.is_some());
+        let omitted =
+            |name| name == OMITTED || self.layout.single && name == "lora_name" && !adapted;
+        let names = names.iter().filter(|&&name| !omitted(name));
         put!(write_map_len, out, names.clone().count() as u32 + u32::from(more.is_some()));
         for name in names {
             put!(write_str, out, name);
@@ -156,7 +223,10 @@ impl Encoder {
             ("medium", _) => {
                 put!(write_str, out, "GPU");
             }
-            ("lora_id", Event::Stored { scope, .. }) if scope.adapter.is_some() => {
+            // SGLang leaves it empty, whatever adapter the blocks are of.
+            ("lora_id", Event::Stored { scope, .. })
+                if scope.adapter.is_some() && !self.layout.pages =>
+            {
                 put!(write_uint, out, scope.adapter.as_ref().map_or(0, |adapter| adapter.id));
             }
             ("lora_name", Event::Stored { scope, .. }) if scope.adapter.is_some() => {

@@ -12,14 +12,15 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::Options;
+use crate::buffer::{Buffer, Drained};
 use crate::driver::{Driver, Rank, Totals};
 use crate::engine::{Config, Engine};
 use crate::http::{self, App};
 use crate::ports::Sockets;
-use crate::publish::{self, Publisher, Ring};
+use crate::publish::{self, Publisher, Ring, Voice};
 use crate::text::Text;
 use crate::wire::Encoder;
+use crate::{EngineKind, Options};
 
 /// What all lives of a worker share.
 #[derive(Clone)]
@@ -108,27 +109,36 @@ async fn start(
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<Vec<Arc<Rank>>> {
     let options = &birth.options;
-    let layout = options.event_layout;
+    let engine_kind = options.engine;
+    let drained = Drained::default();
     let topic = Bytes::from(options.topic.clone());
     let mut ranks = Vec::new();
     for (number, (events, replay)) in (0..).zip(sockets.events.into_iter().zip(sockets.replay)) {
         let ring: Ring = Arc::new(Mutex::new(VecDeque::new()));
-        let encoder = Encoder {
-            layout: layout.layout(),
-            byte_hashes: options.byte_hashes,
-            block_size: options.block_size,
-            rank: number,
+        let layout = engine_kind.layout(options.event_layout);
+        let replay_topic = layout.replay_topic;
+        let voice = if engine_kind.publishes() {
+            let encoder = Encoder {
+                layout,
+                byte_hashes: options.byte_hashes,
+                block_size: options.block_size,
+                rank: number,
+            };
+            Voice::Zmq(Publisher::bind(events, encoder, topic.clone(), ring.clone()).await?)
+        } else {
+            Voice::Buffer(Buffer::new(drained.clone(), options.clone(), number))
         };
-        let publisher = Publisher::bind(events, encoder, topic.clone(), ring.clone()).await?;
         let engine = Engine::new(engine_config(birth));
-        let (rank, driver) = Driver::new(engine, publisher, birth.totals.clone());
+        let (rank, driver) = Driver::new(engine, voice, birth.totals.clone());
         ranks.push(rank);
         tasks.spawn(async {
             driver.run().await;
             Ok(())
         });
-        let topic = layout.layout().replay_topic.then(|| topic.clone());
-        tasks.spawn(async { Ok(publish::replay(replay, ring, topic).await?) });
+        if engine_kind.replays() {
+            let topic = replay_topic.then(|| topic.clone());
+            tasks.spawn(async { Ok(publish::replay(replay, ring, topic).await?) });
+        }
     }
     let shown = ranks.clone();
     let read = move || {
@@ -148,7 +158,7 @@ async fn start(
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
     });
-    let app = App::new(options.clone(), birth.text.clone(), ranks.clone());
+    let app = App::new(options.clone(), birth.text.clone(), ranks.clone(), drained);
     let router = http::router(Arc::new(app));
     tasks.spawn(async { Ok(axum::serve(listener, router).await?) });
     Ok(ranks)
@@ -165,5 +175,6 @@ fn engine_config(birth: &Birth) -> Config {
         prefill_tokens_per_second: options.prefill_tokens_per_second,
         decode: Duration::from_secs_f64(options.decode_ms_per_token / 1000.0),
         hash_seed: warmpath_blocks::sequence_hash(options.seed, own_seed),
+        partial_blocks: options.engine == EngineKind::TrtllmHttp,
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+pub use warmpath_simworker::EngineKind;
+
 use crate::build::{self, Profile};
 use crate::ports;
 use crate::process::Process;
@@ -26,6 +28,34 @@ pub struct Engine {
     pub replay: SocketAddr,
     /// Load metrics frames, where it publishes them.
     pub metrics: Option<SocketAddr>,
+    /// What it speaks.
+    pub kind: EngineKind,
+}
+
+impl Engine {
+    /// Its events as the indexer is told of them.
+    fn events(&self) -> Value {
+        if !self.kind.publishes() {
+            return json!({"endpoint": format!("http://{}/kv_cache_events", self.http)});
+        }
+        let mut events = json!({"endpoint": format!("tcp://{}", self.events)});
+        if self.kind.replays() {
+            events["replay"] = json!(format!("tcp://{}", self.replay));
+        }
+        events
+    }
+
+    /// Its load likewise. A publisher beside an engine has no page.
+    fn load(&self) -> Value {
+        let mut load = json!({"interval_ms": 200});
+        if self.kind != EngineKind::TrtllmSeed {
+            load["prometheus"] = json!(format!("http://{}/metrics", self.http));
+        }
+        if let Some(metrics) = self.metrics {
+            load["zmq"] = json!(format!("tcp://{metrics}"));
+        }
+        load
+    }
 }
 
 /// What the indexer is configured with.
@@ -149,25 +179,16 @@ fn configuration(
         .iter()
         .enumerate()
         .map(|(index, engine)| {
-            let mut load = json!({
-                "prometheus": format!("http://{}/metrics", engine.http), "interval_ms": 200,
-            });
-            if let Some(metrics) = engine.metrics {
-                load["zmq"] = json!(format!("tcp://{metrics}"));
-            }
             let mut worker = json!({
                 "id": index.to_string(),
                 "model": options.model,
                 "endpoint": engine.http.to_string(),
                 "ranks": options.ranks,
-                "load": load,
+                "load": engine.load(),
                 "health": {"path": "/health", "interval_ms": 200},
             });
             if options.is_following {
-                worker["events"] = json!({
-                    "endpoint": format!("tcp://{}", engine.events),
-                    "replay": format!("tcp://{}", engine.replay),
-                });
+                worker["events"] = engine.events();
             }
             worker
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::build::{self, Profile};
-use crate::indexer::Engine;
+use crate::indexer::{Engine, EngineKind};
 use crate::ports;
 use crate::process::Process;
 
@@ -80,6 +80,13 @@ impl Kind {
         }
     }
 
+    fn speaks(self) -> EngineKind {
+        match self {
+            Self::Vllm => EngineKind::Vllm,
+            Self::Trtllm => EngineKind::TrtllmZmq,
+        }
+    }
+
     /// The engine's command at the given path, else on `PATH`.
     pub fn find(self, given: Option<&Path>) -> Result<PathBuf> {
         let (name, _, remedy) = self.command();
@@ -127,6 +134,7 @@ impl Servers {
             events: ports::loopback(events + index),
             replay: ports::loopback(replay + index),
             metrics: None,
+            kind: options.kind.speaks(),
         };
         Ok(Self { launcher, engines: (0..options.servers).map(engine).collect() })
     }

@@ -10,7 +10,7 @@ use warmpath_simworker::{Fleet, Options};
 
 use crate::build::{self, Module, Profile};
 use crate::envoy::{Config, Upstream};
-use crate::indexer::{Engine, IndexerOptions};
+use crate::indexer::{Engine, EngineKind, IndexerOptions};
 use crate::{Client, Envoy, Indexer, ports};
 
 /// The small model that the repository holds.
@@ -255,7 +255,7 @@ impl Stack {
 }
 
 /// Replaces free ports by ones that stay free while a worker is dead.
-fn with_ports(mut options: Options) -> Result<Options> {
+pub fn with_ports(mut options: Options) -> Result<Options> {
     let workers = u16::try_from(options.num_workers)?;
     let publishers = workers * u16::try_from(options.ranks)?;
     for (base, count) in [
@@ -271,13 +271,20 @@ fn with_ports(mut options: Options) -> Result<Options> {
     Ok(options)
 }
 
+/// Whether load frames are that engine's way of telling its load.
+fn frames(kind: EngineKind) -> bool {
+    matches!(kind, EngineKind::Vllm | EngineKind::TrtllmSeed)
+}
+
 /// The addresses of a simulated fleet.
 pub fn engines(fleet: &Fleet) -> Vec<Engine> {
     let engine = |worker: &warmpath_simworker::Worker| Engine {
         http: worker.http,
         events: worker.events,
         replay: worker.replay,
-        metrics: Some(worker.metrics),
+        metrics: frames(worker.kind()).then_some(worker.metrics),
+        kind: worker.kind(),
     };
+    // The others tell their load on a page, which frames would hide.
     fleet.workers().iter().map(engine).collect()
 }

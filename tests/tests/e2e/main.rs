@@ -8,6 +8,7 @@ mod bodies;
 mod configs;
 mod containers;
 mod endpoints;
+mod engines;
 mod exactness;
 mod failures;
 mod manifests;

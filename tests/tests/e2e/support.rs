@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use warmpath_testbed::client::{Client, Reply};
 use warmpath_testbed::envoy::Config;
-use warmpath_testbed::indexer::Engine;
+use warmpath_testbed::indexer::{Engine, EngineKind};
 use warmpath_testbed::ports;
 use warmpath_testbed::stack::{Gateway, GatewayOptions, tiny_model};
 
@@ -196,6 +196,7 @@ impl Captured {
                 events: silent,
                 replay: silent,
                 metrics: None,
+                kind: EngineKind::Vllm,
             });
             upstreams.push(upstream);
         }

@@ -23,7 +23,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 use warmpath_testbed::build::{self, Module, Profile};
 use warmpath_testbed::envoy::Config;
-use warmpath_testbed::indexer::Engine;
+use warmpath_testbed::indexer::{Engine, EngineKind};
 use warmpath_testbed::measure::Percentiles;
 use warmpath_testbed::stack::{Gateway, GatewayOptions, tiny_model};
 use warmpath_testbed::{Envoy, envoy};
@@ -113,8 +113,13 @@ async fn start(
     options.indexer.is_following = false;
     // Engines have events, as a rule; here nothing stands for them.
     options.indexer.settings = serde_json::json!({ "predict": { "ttl_ms": 0 } });
-    let engine =
-        |http: &SocketAddr| Engine { http: *http, events: *http, replay: *http, metrics: None };
+    let engine = |http: &SocketAddr| Engine {
+        http: *http,
+        events: *http,
+        replay: *http,
+        metrics: None,
+        kind: EngineKind::Vllm,
+    };
     let engines: Vec<_> = workers.iter().map(engine).collect();
     let gateway = Gateway::start_edited(&options, &engines, folder, |config| {
         config.without_access_log().map(drop)

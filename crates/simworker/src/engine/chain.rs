@@ -4,6 +4,26 @@ use std::sync::Arc;
 
 use super::{Event, Scope};
 
+impl Event {
+    /// A stored chain as one event for each of its blocks; others as they are.
+    pub(crate) fn pages(&self, block_size: usize) -> Vec<Event> {
+        let Event::Stored { hashes, parent, tokens, first, scope } = self else {
+            return vec![self.clone()];
+        };
+        let mut parent = *parent;
+        let pages = hashes.iter().zip(tokens.chunks_exact(block_size)).enumerate();
+        pages
+            .map(|(at, (&hash, tokens))| Event::Stored {
+                hashes: vec![hash],
+                parent: parent.replace(hash),
+                tokens: tokens.to_vec(),
+                first: *first && at == 0,
+                scope: scope.clone(),
+            })
+            .collect()
+    }
+}
+
 /// Tokens with the hash of every full block, each chained from the one before.
 ///
 /// vLLM hashes with SHA-256 and publishes the low 64 bits. Nobody may depend on

@@ -13,6 +13,7 @@ fn config() -> Config {
         prefill_tokens_per_second: 1000.0,
         decode: Duration::from_millis(20),
         hash_seed: 7,
+        partial_blocks: false,
     }
 }
 
@@ -252,6 +253,7 @@ impl Subscriber {
                         self.0.remove(hash);
                     }
                 }
+                Event::Partial { .. } => panic!("nobody asked for it"),
                 Event::Cleared => self.0.clear(),
             }
         }

@@ -1,4 +1,5 @@
-//! The part of vLLM's Prometheus page that says something about load and cache.
+//! The part of vLLM's Prometheus page that says something about load and cache, and
+//! the gauges of the other engines.
 //!
 //! Names, help texts, labels and the `_created` companions of the counters are
 //! those of 0.32, so that a reader which matches prefixes carelessly is caught
@@ -7,7 +8,10 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use serde_json::{Value, json};
+
 use super::{App, FINISH_REASONS};
+use crate::EngineKind;
 use crate::driver::Rank;
 use crate::engine::Gauges;
 
@@ -67,8 +71,73 @@ const fn counter(
     Metric { name, help, counter: true, read }
 }
 
-/// `GET /metrics`.
+/// The gauges of SGLang: running, waiting, usage.
+const SGLANG: [&str; 3] =
+    ["sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:token_usage"];
+
+/// Those of TensorRT-LLM.
+const TRTLLM: [&str; 3] =
+    ["trtllm_num_requests_running", "trtllm_num_requests_waiting", "trtllm_kv_cache_utilization"];
+
+/// A page of three gauges; SGLang's name the rank, where there are several.
+fn gauges(app: &App, names: [&str; 3], of_ranks: bool) -> String {
+    let model = label(&app.options.model_name());
+    let mut out = String::new();
+    let ranks: Vec<Gauges> = app.ranks.iter().map(|rank| rank.gauges()).collect();
+    let values: [fn(&Gauges) -> f64; 3] =
+        [|one| one.running as f64, |one| one.waiting as f64, |one| one.usage];
+    for (at, (name, value)) in names.into_iter().zip(values).enumerate() {
+        let _ = writeln!(out, "# HELP {name} {name}\n# TYPE {name} gauge");
+        if of_ranks && ranks.len() > 1 {
+            for (rank, gauges) in ranks.iter().enumerate() {
+                let labels = format!("dp_rank=\"{rank}\",model_name=\"{model}\",tp_rank=\"0\"");
+                let _ = writeln!(out, "{name}{{{labels}}} {:?}", value(gauges));
+            }
+            continue;
+        }
+        let sum: f64 = ranks.iter().map(value).sum();
+        let whole = if at == 2 { sum / ranks.len() as f64 } else { sum };
+        let _ = writeln!(out, "{name}{{model_name=\"{model}\"}} {whole:?}");
+    }
+    out
+}
+
+/// `GET /metrics` of `trtllm-serve`: the iterations since it was last asked for.
+pub(super) fn iterations(app: &App) -> Vec<Value> {
+    let options = &app.options;
+    let mut list = Vec::new();
+    for (number, rank) in app.ranks.iter().enumerate() {
+        for (iteration, gauges) in rank.drain_iterations() {
+            let used = (gauges.usage * options.num_blocks as f64).round();
+            let mut one = json!({
+                "iter": iteration, "iterLatencyMS": 1.0,
+                "numActiveRequests": gauges.running, "numQueuedRequests": gauges.waiting,
+                "inflightBatchingStats": {
+                    "numScheduledRequests": gauges.running, "numPausedRequests": 0,
+                },
+                "kvCacheStats": {
+                    "maxNumBlocks": options.num_blocks, "usedNumBlocks": used,
+                    "freeNumBlocks": options.num_blocks as f64 - used,
+                    "tokensPerBlock": options.block_size,
+                },
+            });
+            if app.ranks.len() > 1 {
+                one["attentionDpRank"] = number.into();
+            }
+            list.push(one);
+        }
+    }
+    list
+}
+
+/// The Prometheus page.
 pub(super) fn page(app: &App) -> String {
+    if app.options.engine.is_trtllm_serve() {
+        return gauges(app, TRTLLM, false);
+    }
+    if app.options.engine == EngineKind::Sglang {
+        return gauges(app, SGLANG, true);
+    }
     let mut page = Page { out: String::new(), started: app.started };
     let model = label(&app.options.model_name());
     let ranks: Vec<(String, &Rank, Gauges)> = (app.ranks.iter().enumerate())

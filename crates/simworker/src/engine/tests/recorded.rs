@@ -49,7 +49,7 @@ impl Names {
                 parent: parent.map(|hash| self.of(hash)),
             },
             Event::Removed { hash } => Recorded::Removed { removed: vec![self.of(*hash)] },
-            Event::Cleared => panic!("nobody asked for a reset"),
+            Event::Cleared | Event::Partial { .. } => panic!("nobody asked for it"),
         }
     }
 }
