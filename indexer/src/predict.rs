@@ -8,7 +8,7 @@ and a decision can say how much of an overlap is only predicted.
 
 Two uses, two times:
 
-- A worker *without* events counts as holding what was routed to it for `ttl_ms`,
+- A worker *without* events, or whose events fail, counts as holding what was routed to it for `ttl_ms`,
   and never more blocks than its cache has: beyond that the least recently routed go
   first, the ends of prompts before their beginnings, as an engine evicts. How large
   its cache is, its metrics page says, or the configuration.
@@ -76,7 +76,7 @@ impl Predictor {
         hashes: &[u64],
         now: Instant,
     ) {
-        let follows = worker.follows_events();
+        let follows = worker.is_told(rank);
         let ttl = if follows { self.config.beside_events_ms } else { self.config.ttl_ms };
         if ttl == 0 || hashes.is_empty() {
             return;

@@ -49,6 +49,8 @@ impl Admin {
                 let status = rank.status.snapshot();
                 let state = match (status.connected, status.synced) {
                     (true, true) => continue,
+                    // Some engines have no events before their first request.
+                    _ if status.degraded().is_some() => continue,
                     (true, false) => "replay not finished",
                     (false, _) => "not connected",
                 };

@@ -144,7 +144,7 @@ impl Applier {
             Err(reject) => count(&mut counts.rejected, reject.name()),
         }
         self.sequence.advance(mark);
-        let told = told_tokens(&counts);
+        let tokens = tokens(&counts);
         let block_size = self.writer.block_size();
         self.status.update(|status| {
             status.batches += 1;
@@ -153,9 +153,8 @@ impl Applier {
             status.block_size = block_size;
             status.absorb(counts);
         });
-        if let Some(told) = told {
-            let reason = (!told).then_some(Reject::NoTokens.name());
-            self.status.usable(&self.worker_name, self.holder.rank, reason);
+        if let Some(tokens) = tokens {
+            self.status.usable(&self.worker_name, self.holder.rank, tokens.err());
         }
     }
 
@@ -170,11 +169,13 @@ impl Applier {
     }
 }
 
-/// Whether the events that were counted brought tokens; none if they could not.
-pub(super) fn told_tokens(counts: &RankSnapshot) -> Option<bool> {
-    match counts.rejected.contains_key(Reject::NoTokens.name()) {
-        true => Some(false),
-        false => (counts.stored_blocks > 0).then_some(true),
+/// Whether the tokens in the events that were counted can be used, or why not; none
+/// if there were no events that could have had any.
+pub(super) fn tokens(counts: &RankSnapshot) -> Option<Result<(), &'static str>> {
+    let useless = [Reject::NoTokens, Reject::TokenPairs].map(Reject::name);
+    match useless.into_iter().find(|reason| counts.rejected.contains_key(reason)) {
+        Some(reason) => Some(Err(reason)),
+        None => (counts.stored_blocks > 0).then_some(Ok(())),
     }
 }
 

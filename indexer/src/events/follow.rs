@@ -147,8 +147,9 @@ impl Follower<'_> {
                     self.status.update(|status| status.connected = false);
                     probe = None;
                 }
-                Ok(Some(Signal::Message(frames))) => {
+                Ok(Some(Signal::Message(frames, room))) => {
                     self.message(&frames).await;
+                    drop(room);
                     probe = Some(Instant::now() + quiet);
                 }
                 Ok(None) => return,

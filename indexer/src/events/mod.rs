@@ -17,6 +17,7 @@ and a counter with a reason says what happened.
 mod applier;
 mod apply;
 mod follow;
+pub(crate) mod guard;
 mod poll;
 mod replay;
 mod sequence;

@@ -12,7 +12,7 @@ events into those of the other engines; both without I/O.
 
 Events that fail are no reason to fail requests: after some failures in a row the
 worker is *degraded*, said once in the log and in a gauge as long as it lasts, and
-routed by load. Some releases answer with an error until the first request was
+routed as one without events: by load, and by what it is predicted to hold. Some releases answer with an error until the first request was
 served, and some leave the tokens out for good.
 */
 

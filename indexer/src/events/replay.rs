@@ -18,6 +18,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, ZmqError, ZmqMessage};
 
+use super::guard::Guard;
+
 /// The longest wait for one message, and for the connection.
 const WAIT: Duration = Duration::from_secs(1);
 /// The longest time for one whole answer.
@@ -37,6 +39,7 @@ pub(super) enum ReplayError {
 /// An answer that is being read.
 pub(super) struct Replay {
     socket: DealerSocket,
+    _guard: Guard,
     until: Instant,
 }
 
@@ -48,13 +51,15 @@ impl Replay {
         let mut socket = DealerSocket::with_options(options);
         let request = vec![Bytes::new(), Bytes::copy_from_slice(&first.to_be_bytes())];
         let request = ZmqMessage::try_from(request).map_err(|_| ReplayError::Layout(0))?;
-        timeout(WAIT, async {
-            socket.connect(endpoint).await?;
-            socket.send(request).await
+        let guard = timeout(WAIT, async {
+            let guard = Guard::connect(endpoint, WAIT).await?;
+            socket.connect(&guard.endpoint).await?;
+            socket.send(request).await?;
+            Ok::<_, ZmqError>(guard)
         })
         .await
         .map_err(|_| ReplayError::Timeout)??;
-        Ok(Self { socket, until: Instant::now() + TOTAL })
+        Ok(Self { socket, _guard: guard, until: Instant::now() + TOTAL })
     }
 
     /// The next batch, or nothing at the end marker.

@@ -10,18 +10,21 @@ new connection.
 
 The crate reads from the connection only as we receive, so a full channel here
 becomes TCP's back pressure and then the publisher's queue, which drops beyond
-its mark; the sequence numbers show it.
+its mark; the sequence numbers show it. The channel is full by number or by bytes:
+batches are from a hundred bytes to megabytes.
 */
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError};
 
 use super::Source;
+use super::guard::Guard;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -33,8 +36,22 @@ pub(super) enum Signal {
     Connected,
     /// There is none; it is being sought.
     Disconnected,
-    /// A published message, all its frames.
-    Message(Vec<Bytes>),
+    /// A published message, all its frames, and the room that it takes until it is
+    /// worked off.
+    Message(Vec<Bytes>, OwnedSemaphorePermit),
+}
+
+/// Bytes of messages that may wait; a permit is so many of them.
+const BACKLOG_BYTES: usize = 64 << 20;
+const PERMIT_BYTES: usize = 1 << 10;
+const PERMITS: usize = BACKLOG_BYTES / PERMIT_BYTES;
+
+/// Waits for the room that a message takes; one larger than all of it has it alone.
+async fn room(backlog: &Arc<Semaphore>, frames: &[Bytes]) -> Option<OwnedSemaphorePermit> {
+    let bytes: usize = frames.iter().map(Bytes::len).sum();
+    let permits = (bytes / PERMIT_BYTES + 1).min(PERMITS);
+    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+    Arc::clone(backlog).acquire_many_owned(permits).await.ok()
 }
 
 /// Subscribes, for ever, until nobody receives the signals any more.
@@ -49,10 +66,11 @@ pub(super) async fn subscribe(source: &Source, renew: &Notify, out: mpsc::Sender
         );
         return out.closed().await;
     };
+    let backlog = Arc::new(Semaphore::new(PERMITS));
     let mut pause = FIRST_PAUSE;
     while !out.is_closed() {
-        let mut socket = match open(source, &endpoint).await {
-            Ok(socket) => socket,
+        let (mut socket, _guard) = match open(source, &endpoint).await {
+            Ok(open) => open,
             Err(error) => {
                 tracing::debug!(worker = source.worker_name, endpoint, %error, "no KV events");
                 if out.send(Signal::Disconnected).await.is_err() {
@@ -67,7 +85,7 @@ pub(super) async fn subscribe(source: &Source, renew: &Notify, out: mpsc::Sender
         if out.send(Signal::Connected).await.is_err() {
             return;
         }
-        match receive(&mut socket, source.bind, renew, &out).await {
+        match receive(&mut socket, source.bind, renew, &backlog, &out).await {
             End::Renew => {}
             End::Lost => {
                 if out.send(Signal::Disconnected).await.is_err() {
@@ -86,23 +104,27 @@ enum End {
     Closed,
 }
 
-async fn open(source: &Source, endpoint: &str) -> Result<SubSocket, ZmqError> {
+/// The socket, and the door that it is behind; a bound one has none, since its peers
+/// come to the crate itself.
+async fn open(source: &Source, endpoint: &str) -> Result<(SubSocket, Option<Guard>), ZmqError> {
     let mut options = SocketOptions::default();
     options.connect_timeout(CONNECT_TIMEOUT);
     let mut socket = SubSocket::with_options(options);
     socket.subscribe(&source.topic).await?;
     if source.bind {
         socket.bind(endpoint).await?;
-    } else {
-        socket.connect(endpoint).await?;
+        return Ok((socket, None));
     }
-    Ok(socket)
+    let guard = Guard::connect(endpoint, CONNECT_TIMEOUT).await?;
+    socket.connect(&guard.endpoint).await?;
+    Ok((socket, Some(guard)))
 }
 
 async fn receive(
     socket: &mut SubSocket,
     bound: bool,
     renew: &Notify,
+    backlog: &Arc<Semaphore>,
     out: &mpsc::Sender<Signal>,
 ) -> End {
     let mut monitor = socket.monitor();
@@ -111,7 +133,13 @@ async fn receive(
             // In this order: what a lost peer sent before is received first.
             biased;
             message = socket.recv() => match message {
-                Ok(message) => Signal::Message(message.into_vec()),
+                Ok(message) => {
+                    let frames = message.into_vec();
+                    match room(backlog, &frames).await {
+                        Some(room) => Signal::Message(frames, room),
+                        None => return End::Closed,
+                    }
+                }
                 // One peer of a bound socket went wrong; the others go on.
                 Err(_) if bound => continue,
                 Err(_) => return End::Lost,
@@ -146,4 +174,25 @@ fn endpoint(source: &Source) -> Option<String> {
         (host, _) => host,
     };
     Some(format!("tcp://{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_by_bytes_and_a_message_beyond_them_still_passes() {
+        let backlog = Arc::new(Semaphore::new(PERMITS));
+        let small = [Bytes::from_static(b"topic"), Bytes::from(vec![0; 10 * PERMIT_BYTES])];
+        let held = room(&backlog, &small).await.unwrap();
+        assert_eq!(backlog.available_permits(), PERMITS - 11);
+        let huge = [Bytes::from(vec![0; BACKLOG_BYTES + 1])];
+        let mut waits = Box::pin(room(&backlog, &huge));
+        assert!(futures::poll!(&mut waits).is_pending());
+        drop(held);
+        let all = waits.await.unwrap();
+        assert_eq!(backlog.available_permits(), 0);
+        drop(all);
+        assert_eq!(backlog.available_permits(), PERMITS);
+    }
 }

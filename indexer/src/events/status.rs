@@ -59,7 +59,7 @@ pub struct RankSnapshot {
 }
 
 impl RankSnapshot {
-    /// Why the rank is routed by load alone, while that is so.
+    /// Why events tell nothing of what the rank holds, while that is so.
     pub fn degraded(&self) -> Option<&'static str> {
         self.failing.or(self.useless)
     }
@@ -99,6 +99,11 @@ impl RankStatus {
         self.inner.lock().block_size
     }
 
+    /// Why its events can not be had or used, alone.
+    pub fn degraded(&self) -> Option<&'static str> {
+        self.inner.lock().degraded()
+    }
+
     /// When the last batch arrived, alone.
     pub fn last_event(&self) -> Option<Instant> {
         self.inner.lock().last_event
@@ -130,7 +135,7 @@ impl RankStatus {
                 worker,
                 rank,
                 reason,
-                "no usable KV events: routed by load until they come; said only once"
+                "no usable KV events: routed by load and by predictions until they come; said only once"
             ),
             (Some(_), None) if first => tracing::info!(worker, rank, "KV events are used again"),
             _ => {}

@@ -75,7 +75,7 @@ const GAUGES: &[Gauge] = &[
     },
     Gauge {
         name: "events_degraded",
-        help: "Whether the rank's events can not be had or used, and it is routed by load alone",
+        help: "Whether the rank's events can not be had or used, so that it is routed without them",
         value: |one| f64::from(u8::from(one.status.degraded().is_some())),
     },
     Gauge {

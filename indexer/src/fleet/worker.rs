@@ -109,11 +109,16 @@ impl Worker {
         self.config.events.is_some()
     }
 
+    /// Whether events tell what a rank holds now: not while they fail or lack tokens.
+    pub fn is_told(&self, rank: &Rank) -> bool {
+        self.follows_events() && rank.status.degraded().is_none()
+    }
+
     /// A rank's block size in tokens: what its events say, else what was
-    /// configured, else, where there are no events, what its metrics page says;
+    /// configured, else, where events tell nothing, what its metrics page says;
     /// 0 where none is known.
     pub fn block_size(&self, rank: &Rank) -> u32 {
-        let page = || rank.capacity.block_size().filter(|_| !self.follows_events());
+        let page = || rank.capacity.block_size().filter(|_| !self.is_told(rank));
         rank.status.block_size().or(self.configured_block_size).or_else(page).unwrap_or(0)
     }
 

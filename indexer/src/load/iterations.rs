@@ -1,8 +1,8 @@
 //! TensorRT-LLM's page of iterations: `GET /metrics` of `trtllm-serve`.
 //!
-//! A JSON list of the iterations since it was last asked for: reading drains it,
-//! so only one reader has them. The last one of each rank says how it is now; an
-//! engine without work iterates no more, so that a page that stays empty says so
+//! A JSON list of the last iterations: in most releases reading drains it, so that
+//! only one reader has them. The last one of each rank says how it is now; an
+//! engine without work iterates no more, so that a page without news says so
 //! too (see [`super::page`]).
 
 use std::collections::BTreeMap;
@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Report;
+use super::capacity::CacheConfig;
 
 /// Of one iteration; other fields are skipped.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Iteration {
+    #[serde(default)]
+    iter: Option<u64>,
     #[serde(default)]
     num_queued_requests: Option<f64>,
     #[serde(default)]
@@ -39,6 +42,8 @@ struct Batch {
 struct Cache {
     max_num_blocks: f64,
     used_num_blocks: f64,
+    #[serde(default)]
+    tokens_per_block: u32,
 }
 
 /// Whether a page is such a list.
@@ -46,10 +51,38 @@ pub(super) fn is_list(page: &str) -> bool {
     page.trim_start().starts_with('[')
 }
 
-/// The last report of each rank; the error is the reason to count.
-pub(super) fn read(page: &str) -> Result<BTreeMap<u32, Report>, &'static str> {
+/// What a list says.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Iterations {
+    /// The last report of each rank.
+    pub(super) reports: BTreeMap<u32, Report>,
+    /// The cache of each rank, as far as it is told.
+    pub(super) caches: Vec<CacheConfig>,
+    /// The number of the last iteration.
+    pub(super) last: Option<u64>,
+}
+
+/// Reads a list; the error is the reason to count.
+pub(super) fn read(page: &str) -> Result<Iterations, &'static str> {
     let iterations: Vec<Iteration> = serde_json::from_str(page).map_err(|_| "not_iterations")?;
-    Ok(iterations.iter().filter_map(report).collect())
+    Ok(Iterations {
+        reports: iterations.iter().filter_map(report).collect(),
+        caches: caches(&iterations),
+        last: iterations.last().and_then(|last| last.iter),
+    })
+}
+
+fn caches(iterations: &[Iteration]) -> Vec<CacheConfig> {
+    let mut caches = BTreeMap::new();
+    for iteration in iterations {
+        let engine = iteration.attention_dp_rank.unwrap_or(0);
+        let Some(cache) = &iteration.kv_cache_stats else { continue };
+        if cache.max_num_blocks >= 1.0 && cache.tokens_per_block > 0 {
+            let (blocks, block_size) = (cache.max_num_blocks as u64, cache.tokens_per_block);
+            caches.insert(engine, CacheConfig { engine, blocks, block_size });
+        }
+    }
+    caches.into_values().collect()
 }
 
 /// The seed's worker counts paused requests among those that wait: they lost
@@ -84,23 +117,25 @@ mod tests {
             {"iter":154,"attentionDpRank":1,"numActiveRequests":1,"numQueuedRequests":0}
         ]"#;
         assert!(is_list(page));
-        let read = read(page).unwrap();
+        let Iterations { reports: read, caches, last } = read(page).unwrap();
         assert_eq!(read[&0], Report { waiting: 5.0, running: Some(2.0), kv_usage: 0.25 });
         assert_eq!(read[&1], Report { waiting: 0.0, running: Some(1.0), kv_usage: 0.0 });
+        assert_eq!(caches, [CacheConfig { engine: 0, blocks: 200, block_size: 32 }]);
+        assert_eq!(last, Some(154));
     }
 
     #[test]
     fn an_idle_engine_says_nothing() {
-        assert!(read("[]").unwrap().is_empty());
+        assert_eq!(read("[]"), Ok(Iterations::default()));
     }
 
     #[test]
     fn what_is_no_iteration_is_refused_or_passed_over() {
         assert_eq!(read("[1]"), Err("not_iterations"));
         assert_eq!(read("[{"), Err("not_iterations"));
-        assert!(read(r#"[{"iter":1}]"#).unwrap().is_empty());
+        assert!(read(r#"[{"iter":1}]"#).unwrap().reports.is_empty());
         let odd = r#"[{"numQueuedRequests":-3},{"numQueuedRequests":1,"kvCacheStats":{"maxNumBlocks":0,"usedNumBlocks":0}}]"#;
-        assert_eq!(read(odd).unwrap()[&0].kv_usage, 0.0);
+        assert_eq!(read(odd).unwrap().reports[&0].kv_usage, 0.0);
         assert!(!is_list("# HELP vllm:x y"));
     }
 }

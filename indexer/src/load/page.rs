@@ -35,22 +35,41 @@ fn summed(engines: &BTreeMap<u32, Report>) -> Option<Report> {
 /// What an engine is when it does nothing.
 const IDLE: Report = Report { waiting: 0.0, running: Some(0.0), kv_usage: 0.0 };
 
-impl Worker {
-    /// Takes a page; the error is the reason to count. `worked` is when an
-    /// iteration was last told of.
-    fn load_page(&self, page: &str, worked: &mut Option<Instant>) -> Result<(), &'static str> {
-        let now = Instant::now();
-        let is_list = iterations::is_list(page);
-        let engines = if is_list { iterations::read(page)? } else { prometheus::read(page) };
-        if is_list && engines.is_empty() {
-            // Where statistics are off the list is always empty and says nothing.
-            if worked.is_some_and(|at| now.saturating_duration_since(at) >= IDLE_AFTER) {
-                self.ranks.iter().for_each(|rank| self.report(rank, IDLE, now));
-            }
-            return Ok(());
+/// The last iteration that a page told of.
+#[derive(Default)]
+struct News {
+    number: Option<u64>,
+    at: Option<Instant>,
+}
+
+impl News {
+    fn is_new(&mut self, last: Option<u64>, now: Instant) -> bool {
+        let is_new = last.is_some() && last != self.number;
+        if is_new {
+            (self.number, self.at) = (last, Some(now));
         }
-        self.learn_capacity(&capacity::read(page));
-        *worked = Some(now);
+        is_new
+    }
+}
+
+impl Worker {
+    /// Takes a page; the error is the reason to count.
+    fn load_page(&self, page: &str, news: &mut News) -> Result<(), &'static str> {
+        let now = Instant::now();
+        let (engines, caches) = if iterations::is_list(page) {
+            let list = iterations::read(page)?;
+            if !news.is_new(list.last, now) {
+                // Where statistics are off the list is always empty and says nothing.
+                if news.at.is_some_and(|at| now.saturating_duration_since(at) >= IDLE_AFTER) {
+                    self.ranks.iter().for_each(|rank| self.report(rank, IDLE, now));
+                }
+                return Ok(());
+            }
+            (list.reports, list.caches)
+        } else {
+            (prometheus::read(page), capacity::read(page))
+        };
+        self.learn_capacity(&caches);
         if let [rank] = self.ranks.as_slice() {
             self.report(rank, summed(&engines).ok_or("no_gauges")?, now);
             return Ok(());
@@ -80,7 +99,7 @@ pub(crate) async fn follow(
     // A page of some other server says nothing of the worker's own health.
     let own = url.strip_prefix("http://").and_then(|rest| rest.split('/').next())
         == Some(worker.config.endpoint.as_str());
-    let mut worked = None;
+    let mut news = News::default();
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
@@ -92,7 +111,7 @@ pub(crate) async fn follow(
         if own {
             worker.saw(Look::Scrape, page != Err(UNREACHABLE));
         }
-        if let Err(reason) = page.and_then(|page| worker.load_page(&page, &mut worked))
+        if let Err(reason) = page.and_then(|page| worker.load_page(&page, &mut news))
             && worker.load_rejected.count(reason)
         {
             tracing::warn!(worker = %worker.name, url, reason, "load page rejected; later ones of this kind are only counted");

@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 use zeromq::{Socket, SocketRecv, SubSocket, ZmqMessage};
 
 use super::Report;
+use crate::events::guard::Guard;
 use crate::fleet::Worker;
 
 /// First wait before a connection is tried again; doubles up to [`RETRY_MOST`].
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Of the frame; other fields are skipped.
 #[derive(Deserialize)]
@@ -83,7 +85,8 @@ pub(crate) async fn follow(worker: Arc<Worker>, endpoint: String, stop: Cancella
 /// Listens until the connection fails; says whether it ever stood.
 async fn listen(worker: &Worker, endpoint: &str) -> bool {
     let mut socket = SubSocket::new();
-    if socket.connect(endpoint).await.is_err() || socket.subscribe("").await.is_err() {
+    let Ok(guard) = Guard::connect(endpoint, CONNECT_TIMEOUT).await else { return false };
+    if socket.connect(&guard.endpoint).await.is_err() || socket.subscribe("").await.is_err() {
         return false;
     }
     while let Ok(message) = socket.recv().await {

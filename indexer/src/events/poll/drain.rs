@@ -23,7 +23,7 @@ use warmpath_radix::{EngineHash, Holder, Index, Tier};
 
 use super::PollSource;
 use super::json::{self, Block, Data, Event};
-use crate::events::applier::told_tokens;
+use crate::events::applier::tokens;
 use crate::events::apply::{Writer, count};
 use crate::events::wire::{self, Reject, Scope, Stored};
 use crate::events::{RankSnapshot, RankStatus};
@@ -52,6 +52,26 @@ struct Rank {
     last: Option<u64>,
     partials: HashSet<EngineHash>,
     counts: RankSnapshot,
+}
+
+impl Rank {
+    /// What was counted of an answer, into the status.
+    fn flush(&mut self, worker: &str, size: Option<u32>) {
+        let counts = std::mem::take(&mut self.counts);
+        let (events, tokens) = (counts.events, tokens(&counts));
+        self.status.update(|status| {
+            status.absorb(counts);
+            status.block_size = size;
+            if events > 0 {
+                status.batches += 1;
+                status.last_seq = self.last;
+                status.last_event = Some(Instant::now());
+            }
+        });
+        if let Some(tokens) = tokens {
+            self.status.usable(worker, self.holder.rank, tokens.err());
+        }
+    }
 }
 
 impl Drain {
@@ -86,21 +106,8 @@ impl Drain {
                 None => self.reject(0, Reject::Malformed),
             }
         }
-        let size = self.size;
-        for rank in self.ranks.iter_mut().filter(|rank| rank.counts.events > 0) {
-            let tokens = told_tokens(&rank.counts);
-            let counts = std::mem::take(&mut rank.counts);
-            rank.status.update(|status| {
-                status.absorb(counts);
-                status.batches += 1;
-                status.last_seq = rank.last;
-                status.last_event = Some(Instant::now());
-                status.block_size = size;
-            });
-            if let Some(tokens) = tokens {
-                let reason = (!tokens).then_some(Reject::NoTokens.name());
-                rank.status.usable(&self.worker_name, rank.holder.rank, reason);
-            }
+        for rank in &mut self.ranks {
+            rank.flush(&self.worker_name, self.size);
         }
         Ok(())
     }
