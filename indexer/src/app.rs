@@ -120,7 +120,19 @@ pub async fn run(
 ) -> Result<(), RunError> {
     // Whatever way this ends, every task ends with it.
     let _guard = shutdown.clone().drop_guard();
-    let api = assemble(&config, &shutdown)?;
+    // The followers' own: the last snapshot is of what they had.
+    let followers = CancellationToken::new();
+    let _followers_guard = followers.clone().drop_guard();
+    let api = assemble(&config, &followers)?;
+    let snapshots = {
+        let (streams, index) = (Arc::clone(api.fleet.streams()), config.index.clone());
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            if let Some(path) = index.snapshot {
+                streams.keep(path, index.snapshot_threshold, stop).await;
+            }
+        })
+    };
     let compiling = tokio::spawn(Arc::clone(&api.catalog).compile());
     let predictions = {
         let (api, stop) = (Arc::clone(&api), shutdown.clone());
@@ -159,6 +171,11 @@ pub async fn run(
     };
     shutdown.cancel();
     compiling.abort();
+    let _ended = snapshots.await;
+    if let Some(path) = &config.index.snapshot {
+        api.fleet.streams().finish(path).await;
+    }
+    followers.cancel();
     api.fleet.join().await;
     let _ended = predictions.await;
     if let Some(path) = unix_path {
@@ -180,6 +197,9 @@ fn assemble(config: &Config, shutdown: &CancellationToken) -> Result<Arc<Api>, R
     let mut fleet = Fleet::new(index, Arc::clone(&names), book, stale, shutdown.child_token())?;
     if !config.kv_events {
         fleet = fleet.without_events();
+    }
+    if let Some(path) = config.index.snapshot.as_ref().filter(|_| !config.index.reset) {
+        fleet.streams().read(path);
     }
     for worker in &config.workers {
         fleet.add(worker.clone())?;

@@ -70,6 +70,19 @@ pub struct IndexConfig {
     /// Most heap that it may take, in bytes; near it the blocks that no request asked
     /// for lately are forgotten. 0 for no ceiling. Default 4294967296.
     pub max_bytes: u64,
+    /// File that keeps it over a restart of the indexer. Default none.
+    pub snapshot: Option<PathBuf>,
+    /// Batches of events after which the file is written anew; it is at the end, too.
+    /// Default 10000.
+    pub snapshot_threshold: u64,
+    /// Whether what the file has at the start is left unread. Default false.
+    pub reset: bool,
+}
+
+impl Default for IndexConfig {
+    fn default() -> Self {
+        Self { max_bytes: 4 << 30, snapshot: None, snapshot_threshold: 10_000, reset: false }
+    }
 }
 
 /// One base model.

@@ -33,6 +33,7 @@ pub use worker::{Rank, Worker};
 
 use crate::book::Book;
 use crate::config::WorkerConfig;
+use crate::events::Streams;
 use crate::models::Names;
 
 /// How long a removed worker's tasks may take to end before they are aborted.
@@ -41,6 +42,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// All workers, and the tasks that keep their state.
 pub struct Fleet {
     index: Arc<Index>,
+    streams: Arc<Streams>,
     names: Arc<Names>,
     book: Arc<Book>,
     client: reqwest::Client,
@@ -132,6 +134,7 @@ impl Fleet {
         let client = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self {
             index,
+            streams: Arc::default(),
             view: RwLock::new(View::of(Vec::new(), names.len())),
             names,
             book,
@@ -157,6 +160,11 @@ impl Fleet {
     /// The index that the workers' events go to.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The workers' event streams, and what was saved of them.
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.streams
     }
 
     /// What was routed to the workers and has not finished.
@@ -187,7 +195,7 @@ impl Fleet {
             config,
             self.shutdown.child_token(),
         ));
-        self.tasks.lock().insert(id, worker.follow(&self.index, &self.client));
+        self.tasks.lock().insert(id, worker.follow(&self.index, &self.streams, &self.client));
         let mut workers = view.workers.clone();
         workers.push(Arc::clone(&worker));
         *view = View::of(workers, self.names.len());

@@ -8,6 +8,7 @@
 mod engine;
 mod gateway;
 mod prompt;
+mod radix;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ enum What {
     Routing(Passed),
     /// The prefix index beside dynamo-kv-router's three
     #[command(disable_help_flag = true)]
-    Radix(Passed),
+    Radix(Radix),
     /// Tokenizing, and prompts as a whole, beside other tokenizers
     #[command(disable_help_flag = true)]
     Prompt(Prompt),
@@ -44,6 +45,25 @@ enum What {
 struct Passed {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     rest: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+struct Radix {
+    /// Measure events and decisions through the whole indexer instead
+    #[arg(long)]
+    through_indexer: bool,
+    /// Print the figures as JSON at the end
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    more: Passed,
+}
+
+impl Radix {
+    fn passed(&self) -> Vec<OsString> {
+        let json = self.json.then(|| "--json".into());
+        json.into_iter().chain(self.more.rest.iter().cloned()).collect()
+    }
 }
 
 #[derive(clap::Args)]
@@ -78,7 +98,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         What::Gateway(arguments) => gateway::run(arguments).await,
         What::Engine(arguments) => engine::run(arguments).await,
         What::Routing(passed) => package("routing", &passed.rest),
-        What::Radix(passed) => package("radix", &passed.rest),
+        What::Radix(arguments) if arguments.through_indexer => radix::run(arguments.json).await,
+        What::Radix(arguments) => package("radix", &arguments.passed()),
         What::Prompt(arguments) if arguments.in_envoy => {
             prompt::run(&arguments.tokenizers, arguments.json).await
         }

@@ -89,11 +89,16 @@ struct ReadPath {
 
 impl Index {
     /// Writes everything that events told of, without predictions and what waits.
-    pub fn snapshot(&self, mut out: impl Write) -> io::Result<()> {
+    pub fn snapshot(&self, out: impl Write) -> io::Result<()> {
+        self.snapshot_of(&self.holders(), out)
+    }
+
+    /// The same of some holders only.
+    pub fn snapshot_of(&self, holders: &[Holder], mut out: impl Write) -> io::Result<()> {
         out.write_all(MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         let (mut sections, mut checksums) = (0_u32, Vec::new());
-        for holder in self.holders() {
+        for &holder in holders {
             for (tier, layout) in Tier::ALL.into_iter().zip(self.layouts(holder)) {
                 if layout.paths.is_empty() {
                     continue;

@@ -98,6 +98,9 @@ pub struct Options {
     /// Topic frame of the KV events
     #[arg(long, default_value = "kv-events")]
     pub topic: String,
+    /// Batches of events that can be replayed
+    #[arg(long, default_value_t = 10_000)]
+    pub buffer_steps: usize,
     /// Milliseconds between two load metrics frames
     #[arg(long, default_value_t = 100)]
     pub metrics_interval_ms: u64,
@@ -136,6 +139,7 @@ impl Options {
             host_blocks: 0,
             sliding_window: 0,
             topic: "kv-events".into(),
+            buffer_steps: 10_000,
             metrics_interval_ms: 100,
             seed: 0,
         }

@@ -18,9 +18,6 @@ use crate::buffer::Buffer;
 use crate::engine::Event;
 use crate::wire::Encoder;
 
-/// Batches that can be replayed, as many as vLLM keeps.
-const REPLAY_BATCHES: usize = 10_000;
-
 /// The number of the message that ends a replay.
 const REPLAY_END: [u8; 8] = [0xff; 8];
 
@@ -55,6 +52,8 @@ pub(crate) struct Publisher {
     topic: Bytes,
     sequence: u64,
     ring: Ring,
+    /// Batches that the ring has at most.
+    kept: usize,
 }
 
 impl Publisher {
@@ -64,10 +63,11 @@ impl Publisher {
         encoder: Encoder,
         topic: Bytes,
         ring: Ring,
+        kept: usize,
     ) -> ZmqResult<Publisher> {
         let mut socket = PubSocket::new();
         socket.bind_listener(listener).await?;
-        Ok(Publisher { socket, encoder, topic, sequence: 0, ring })
+        Ok(Publisher { socket, encoder, topic, sequence: 0, ring, kept })
     }
 
     /// Sends the events of a step as one batch, or each as its own; nothing where there are none.
@@ -90,10 +90,10 @@ impl Publisher {
         let payload = Bytes::from(self.encoder.batch(now.as_secs_f64(), events));
         {
             let mut ring = self.ring.lock();
-            if ring.len() == REPLAY_BATCHES {
+            ring.push_back((self.sequence, payload.clone()));
+            if ring.len() > self.kept {
                 ring.pop_front();
             }
-            ring.push_back((self.sequence, payload.clone()));
         }
         let sequence = Bytes::copy_from_slice(&self.sequence.to_be_bytes());
         self.sequence += 1;

@@ -124,7 +124,9 @@ async fn start(
                 block_size: options.block_size,
                 rank: number,
             };
-            Voice::Zmq(Publisher::bind(events, encoder, topic.clone(), ring.clone()).await?)
+            let (topic, ring) = (topic.clone(), ring.clone());
+            let kept = options.buffer_steps;
+            Voice::Zmq(Publisher::bind(events, encoder, topic, ring, kept).await?)
         } else {
             Voice::Buffer(Buffer::new(drained.clone(), options.clone(), number))
         };

@@ -131,6 +131,11 @@ impl Indexer {
         self.process.kill();
     }
 
+    /// Ends it as an operator would, and waits for its end.
+    pub fn stop(&mut self, limit: Duration) {
+        self.process.stop(limit);
+    }
+
     /// Starts it again with the same configuration and waits until it is ready.
     pub async fn restart(&mut self) -> Result<()> {
         self.process.kill();

@@ -1,9 +1,8 @@
 //! Flags under the names that Dynamo's router has for them.
 //!
-//! They shape the policy `cost`, the in-flight book and what is predicted. Those that are about
-//! Dynamo's message broker have nothing to do here and are taken silently, so
-//! that a command line that worked goes on working; Dynamo takes two of them
-//! without effect as well.
+//! They shape the policy `cost`, the in-flight book, what is predicted and what is kept. One that is about
+//! Dynamo's message broker has nothing to do here and is taken silently, so
+//! that a command line that worked goes on working.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -49,11 +48,11 @@ pub struct DynamoFlags {
     /// The same for workers with events, until those come [default: 0, never]
     #[arg(long, env = "WARMPATH_ROUTER_PREDICTED_TTL_SECS", value_name = "SECONDS")]
     pub router_predicted_ttl_secs: Option<f64>,
-    /// Taken without effect: nothing outlasts the process
-    #[arg(long)]
+    /// Leave unread what --index-snapshot has at the start
+    #[arg(long, env = "WARMPATH_ROUTER_RESET_STATES")]
     pub router_reset_states: bool,
-    /// Taken without effect: there is no message stream to compact
-    #[arg(long, value_name = "MESSAGES")]
+    /// Batches of events after which --index-snapshot is written anew [default: 10000]
+    #[arg(long, env = "WARMPATH_ROUTER_SNAPSHOT_THRESHOLD", value_name = "MESSAGES")]
     pub router_snapshot_threshold: Option<u64>,
     /// Taken without effect: each indexer follows every worker itself
     #[arg(long)]
@@ -80,6 +79,12 @@ impl DynamoFlags {
             lay(root, "policies", json!({ "cost": cost }));
             // Who shapes Dynamo's formula means it, unless they name another.
             root.entry("policy").or_insert_with(|| json!("cost"));
+        }
+        if self.router_reset_states {
+            lay(root, "index", json!({ "reset": true }));
+        }
+        if let Some(batches) = self.router_snapshot_threshold {
+            lay(root, "index", json!({ "snapshot_threshold": batches }));
         }
         if self.no_track_active_blocks {
             lay(root, "book", json!({ "track_active_blocks": false }));

@@ -26,6 +26,9 @@ pub struct Flags {
     /// Serve the API on this Unix socket too, for an Envoy beside the indexer
     #[arg(long, env = "WARMPATH_UNIX_SOCKET", value_name = "PATH")]
     pub unix_socket: Option<PathBuf>,
+    /// Keep the index in this file over restarts
+    #[arg(long, env = "WARMPATH_INDEX_SNAPSHOT", value_name = "FILE")]
+    pub index_snapshot: Option<PathBuf>,
     /// Policy that decides [default: ttft; cost where a flag of Dynamo's router shapes it]
     #[arg(long, env = "WARMPATH_POLICY", value_name = "NAME")]
     pub policy: Option<String>,
@@ -120,6 +123,9 @@ impl Flags {
         set(root, "policy", self.policy.clone().map(Value::from));
         self.dynamo.over(root);
         set(root, "unix_socket", self.unix_socket.as_ref().map(|path| json!(path)));
+        if let Some(path) = &self.index_snapshot {
+            merge(root.entry("index").or_insert_with(|| json!({})), json!({ "snapshot": path }));
+        }
         self.model(root);
         self.workers(root);
         tree

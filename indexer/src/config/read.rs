@@ -13,7 +13,6 @@ use crate::predict::PredictConfig;
 
 const ADDRESS: &str = "an address ip:port";
 const HOUR_MS: u64 = 3_600_000;
-const INDEX_BYTES: u64 = 4 << 30;
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -40,7 +39,7 @@ pub(super) fn config(tree: &Value, errors: &mut Vec<String>) -> Config {
         max_body_bytes: fields.number("max_body_bytes", 1 << 10, 1 << 30).map_or(16 << 20, count),
         kv_events: fields.truth("kv_events").unwrap_or(true),
         predict: fields.nested("predict", predict).unwrap_or_default(),
-        index: fields.nested("index", index).unwrap_or(IndexConfig { max_bytes: INDEX_BYTES }),
+        index: fields.nested("index", index).unwrap_or_default(),
         models: Vec::new(),
         workers: Vec::new(),
     };
@@ -67,8 +66,15 @@ fn predict(mut fields: Fields<'_, '_>) -> PredictConfig {
 }
 
 fn index(mut fields: Fields<'_, '_>) -> IndexConfig {
-    let index =
-        IndexConfig { max_bytes: fields.number("max_bytes", 0, u64::MAX).unwrap_or(INDEX_BYTES) };
+    let default = IndexConfig::default();
+    let index = IndexConfig {
+        max_bytes: fields.number("max_bytes", 0, u64::MAX).unwrap_or(default.max_bytes),
+        snapshot: fields.text("snapshot").map(Into::into),
+        snapshot_threshold: fields
+            .number("snapshot_threshold", 1, u64::MAX)
+            .unwrap_or(default.snapshot_threshold),
+        reset: fields.truth("reset").unwrap_or(default.reset),
+    };
     if (1..1 << 20).contains(&index.max_bytes) {
         fields.error("max_bytes", "expected 0 for no ceiling, or at least 1048576");
     }

@@ -253,7 +253,10 @@ fn flags_of_dynamos_router_keep_their_meaning() {
         (config.policy.policy.as_str(), config.policy.cost.overlap_score_credit),
         ("lmetric", 0.0)
     );
-    let without =
-        read("--router-reset-states --router-snapshot-threshold 1000000 --router-replica-sync");
-    assert_eq!(without, read(""));
+    assert_eq!(read("--router-replica-sync"), read(""));
+    let kept =
+        read("--router-reset-states --router-snapshot-threshold 7 --index-snapshot /tmp/index");
+    assert_eq!((kept.index.snapshot_threshold, kept.index.reset), (7, true));
+    assert_eq!(kept.index.snapshot.as_deref(), Some(Path::new("/tmp/index")));
+    assert_eq!(kept.index.max_bytes, read("").index.max_bytes);
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use warmpath_radix::{Holder, Index};
 
 use super::apply::{Writer, count};
+use super::saved::Entry;
 use super::sequence::{Mark, Sequence, Step};
 use super::wire::{self, Batch, Reject};
 use super::{RankSnapshot, RankStatus, Source};
@@ -60,6 +61,43 @@ impl Applier {
             sequence: Sequence::default(),
             seen: BTreeSet::from([source.holder]),
         }
+    }
+
+    /// Where this stream is, for a snapshot of its holder to be taken before the next batch.
+    ///
+    /// None before the first batch, and of a stream that named other ranks too: their
+    /// blocks are as of other streams' batches.
+    pub(super) fn saved_as(&self, worker: &str, rank: u32) -> Option<(Entry, Holder, Arc<Index>)> {
+        let (mark, first) = self.sequence.position()?;
+        let entry = Entry {
+            worker: worker.to_owned(),
+            rank,
+            seq: mark.seq,
+            digest: mark.digest,
+            timestamp: mark.timestamp,
+            first,
+            block_size: self.writer.block_size(),
+            groups: self.writer.groups(),
+        };
+        let index = Arc::clone(self.writer.index());
+        (self.seen.len() == 1).then_some((entry, self.holder, index))
+    }
+
+    /// Goes on where an earlier process was; its blocks are in the index.
+    pub(super) fn resume(&mut self, entry: &Entry) {
+        let (seq, timestamp, digest) = (entry.seq, entry.timestamp, entry.digest);
+        self.sequence.resume(Mark { seq, timestamp, digest }, entry.first);
+        self.writer.resume(entry.block_size, &entry.groups);
+        let block_size = self.writer.block_size();
+        self.status.update(|status| {
+            status.last_seq = Some(seq);
+            status.block_size = block_size;
+        });
+    }
+
+    /// Whose blocks this stream tells of, and where they go.
+    pub(super) fn target(&self) -> (Holder, Arc<Index>) {
+        (self.holder, Arc::clone(self.writer.index()))
     }
 
     /// The number of the last batch applied.

@@ -60,6 +60,21 @@ impl Writer {
         self.groups.clear();
     }
 
+    pub(super) fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// Which cache groups were seen, to be told to [`Self::resume`].
+    pub(super) fn groups(&self) -> Vec<(u32, u32, bool)> {
+        self.groups.iter().map(|(&(rank, group), &is_main)| (rank, group, is_main)).collect()
+    }
+
+    /// What an earlier process had learned.
+    pub(super) fn resume(&mut self, block_size: Option<u32>, groups: &[(u32, u32, bool)]) {
+        self.block_size = self.declared_block_size.or(block_size);
+        self.groups = groups.iter().map(|&(rank, group, main)| ((rank, group), main)).collect();
+    }
+
     pub(super) fn block_size(&self) -> Option<u32> {
         self.block_size
     }

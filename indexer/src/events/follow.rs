@@ -8,7 +8,8 @@ goes through the same sequence as what is live, which drops what came twice.
 Every replay begins *at* the last batch applied, not behind it: if that comes
 back with the same bytes the engine is the one that we know, and what follows is
 what we missed; if it comes back otherwise, or not at all, the engine has begun
-anew. That is the only way to learn of a restart before the next request.
+anew. That is the only way to learn of a restart before the next request. What an earlier
+process saved is taken up by the same question (`saved`).
 */
 
 use std::sync::Arc;
@@ -20,7 +21,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use warmpath_radix::Index;
 
-use super::replay::Replay;
+use super::replay::{Replay, ReplayError};
+use super::saved::{Entry, Shared, Streams};
+use super::sequence::Mark;
 use super::source::{Signal, subscribe};
 use super::{Applier, RankStatus, Source, Verdict};
 
@@ -48,13 +51,14 @@ pub async fn follow(
     source: Source,
     index: Arc<Index>,
     status: Arc<RankStatus>,
+    streams: Arc<Streams>,
     shutdown: CancellationToken,
 ) {
     let broke = || {
         status.reject("internal");
         index.clear(source.holder);
     };
-    let life = || live(source.clone(), index.clone(), status.clone());
+    let life = || live(source.clone(), index.clone(), status.clone(), streams.clone());
     survive(&source.worker_name, life, broke, &shutdown).await;
     status.update(|status| status.connected = false);
 }
@@ -85,11 +89,16 @@ pub(super) async fn survive<L>(
     }
 }
 
-async fn live(source: Source, index: Arc<Index>, status: Arc<RankStatus>) {
+async fn live(source: Source, index: Arc<Index>, status: Arc<RankStatus>, streams: Arc<Streams>) {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let renew = Notify::new();
+    let applier = Arc::new(Shared::new(Applier::new(&source, index, status.clone())));
+    if source.replay.is_some() {
+        streams.follow(&source.worker_name, source.holder.rank, &status, &applier);
+    }
     let follower = Follower {
-        applier: Applier::new(&source, index, status.clone()),
+        applier,
+        streams: &streams,
         source: &source,
         status: &status,
         renew: &renew,
@@ -110,7 +119,8 @@ enum Outcome {
 }
 
 struct Follower<'a> {
-    applier: Applier,
+    applier: Arc<Shared>,
+    streams: &'a Streams,
     source: &'a Source,
     status: &'a RankStatus,
     renew: &'a Notify,
@@ -136,8 +146,9 @@ impl Follower<'_> {
                 Ok(Some(Signal::Connected)) => {
                     self.status.update(|status| status.connected = true);
                     self.silent_until = None;
+                    self.resume().await;
                     if !matches!(self.replay(true).await, Outcome::Complete(_)) {
-                        self.incomplete |= self.applier.last().is_none();
+                        self.incomplete |= self.applier.lock().await.last().is_none();
                     }
                     self.status.update(|status| status.synced = true);
                     let settled = if self.source.replay.is_some() { SETTLED } else { quiet };
@@ -162,20 +173,63 @@ impl Follower<'_> {
     }
 
     async fn message(&mut self, frames: &[bytes::Bytes]) {
-        let Some((seq, payload)) = self.applier.split(frames) else { return };
-        match self.applier.offer(seq, payload) {
+        let (verdict, seq, payload) = {
+            let mut applier = self.applier.lock().await;
+            let Some((seq, payload)) = applier.split(frames) else { return };
+            (applier.offer(seq, payload), seq, payload)
+        };
+        match verdict {
             Verdict::Applied | Verdict::Duplicate => return,
             Verdict::Gap { .. } => self.status.update(|status| status.gaps += 1),
             Verdict::Restarted => {}
         }
         let outcome = self.replay(false).await;
-        match self.applier.offer(seq, payload) {
+        let mut applier = self.applier.lock().await;
+        match applier.offer(seq, payload) {
             Verdict::Applied | Verdict::Duplicate => {}
             Verdict::Gap { .. } | Verdict::Restarted => {
                 self.incomplete |= !matches!(outcome, Outcome::Complete(_));
-                self.applier.apply_after_loss(seq, payload);
+                applier.apply_after_loss(seq, payload);
             }
         }
+    }
+
+    /// Takes up what an earlier process saved, if the engine still has the batch that was
+    /// the last then. Without an answer, the next connection asks again.
+    async fn resume(&mut self) {
+        let (worker, rank) = (&self.source.worker_name, self.source.holder.rank);
+        let Some(saved) = self.streams.find(worker, rank) else { return };
+        let Some(endpoint) = &self.source.replay else { return };
+        let mut applier = self.applier.lock().await;
+        let confirmed = match applier.last() {
+            // Live batches came first, which have no place behind the saved ones.
+            Some(_) => Ok(false),
+            None => confirms(endpoint, &saved.entry).await,
+        };
+        match confirmed {
+            Err(error) => {
+                tracing::debug!(worker, %error, "the snapshot is not confirmed yet");
+                return;
+            }
+            Ok(false) => {
+                tracing::info!(worker, rank, "the engine is another than at the snapshot's time");
+            }
+            Ok(true) => {
+                let (holder, index) = applier.target();
+                let restored = self.streams.restore(saved.clone(), index.clone(), holder).await;
+                match restored {
+                    Ok(blocks) => {
+                        tracing::info!(worker, rank, blocks, "taken up from the snapshot");
+                        applier.resume(&saved.entry);
+                    }
+                    Err(error) => {
+                        tracing::warn!(worker, rank, %error, "the snapshot is of no use");
+                        index.clear(holder);
+                    }
+                }
+            }
+        }
+        self.streams.done(worker, rank);
     }
 
     async fn quiet(&mut self) {
@@ -185,7 +239,7 @@ impl Follower<'_> {
         };
         if self.incomplete && begins_at_zero(endpoint).await {
             // The engine still has everything: better than what we pieced together.
-            self.applier.forget();
+            self.applier.lock().await.forget();
             self.incomplete = false;
         }
         if self.replay(false).await == Outcome::Complete(true) {
@@ -216,7 +270,7 @@ impl Follower<'_> {
     }
 
     async fn round(&mut self, endpoint: &str, reconnected: bool) -> Outcome {
-        let first = self.applier.last();
+        let first = self.applier.lock().await.last();
         let mut replay = match Replay::request(endpoint, first.unwrap_or(0)).await {
             Ok(replay) => replay,
             Err(error) => return self.broken(false, &error),
@@ -228,19 +282,20 @@ impl Follower<'_> {
                 Ok(None) if any || first.is_none() => return Outcome::Complete(news),
                 Ok(None) if reconnected || self.answers => {
                     // Not even the last batch is there: the engine counts from 0 again.
-                    self.applier.restart();
+                    self.applier.lock().await.restart();
                     return Outcome::Broken(true);
                 }
                 Ok(None) => return Outcome::Complete(false),
                 Err(error) => return self.broken(news, &error),
             };
             self.answers = true;
-            match self.applier.offer(seq, &payload) {
+            let mut applier = self.applier.lock().await;
+            match applier.offer(seq, &payload) {
                 Verdict::Applied => news = true,
                 Verdict::Duplicate => {}
                 // The engine's buffer begins later than we need.
                 Verdict::Gap { .. } if !any => {
-                    self.applier.apply_after_loss(seq, &payload);
+                    applier.apply_after_loss(seq, &payload);
                     news = true;
                 }
                 // A hole in the answer: its socket dropped some.
@@ -251,10 +306,18 @@ impl Follower<'_> {
         }
     }
 
-    fn broken(&self, news: bool, error: &super::replay::ReplayError) -> Outcome {
+    fn broken(&self, news: bool, error: &ReplayError) -> Outcome {
         tracing::debug!(worker = self.source.worker_name, %error, "replay broke off");
         Outcome::Broken(news)
     }
+}
+
+/// Whether an engine still has the batch at which something was saved.
+async fn confirms(endpoint: &str, entry: &Entry) -> Result<bool, ReplayError> {
+    let batch = Replay::request(endpoint, entry.seq).await?.next().await?;
+    Ok(batch.is_some_and(|(seq, payload)| {
+        (seq, Mark::new(seq, None, &payload).digest) == (entry.seq, entry.digest)
+    }))
 }
 
 async fn begins_at_zero(endpoint: &str) -> bool {

@@ -20,6 +20,7 @@ mod follow;
 pub(crate) mod guard;
 mod poll;
 mod replay;
+mod saved;
 mod sequence;
 mod source;
 mod status;
@@ -32,6 +33,7 @@ use warmpath_radix::Holder;
 pub use applier::{Applier, Verdict};
 pub use follow::follow;
 pub use poll::{Drain, PollSource, poll};
+pub use saved::Streams;
 pub use status::{RankSnapshot, RankStatus};
 
 /// One event stream: where it is and whose blocks it names.

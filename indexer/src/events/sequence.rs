@@ -11,7 +11,8 @@ so ignores a restarted engine until it has counted past its former self.
 */
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hasher};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Digests remembered: more than a live queue that overlaps with a replay holds.
 const REMEMBERED: usize = 1024;
@@ -40,9 +41,7 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn new(seq: u64, timestamp: Option<f64>, payload: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(payload);
-        Self { seq, timestamp, digest: hasher.finish() }
+        Self { seq, timestamp, digest: xxh3_64(payload) }
     }
 }
 
@@ -101,6 +100,20 @@ impl Sequence {
             self.recent.pop_front();
         }
         self.recent.push_back((mark.seq, mark.digest));
+    }
+
+    /// The last batch, and the digest of batch 0 where that is known.
+    pub(super) fn position(&self) -> Option<(Mark, Option<u64>)> {
+        let seq = self.last?;
+        let mark = Mark { seq, timestamp: self.timestamp, digest: self.digest(seq)? };
+        Some((mark, self.first))
+    }
+
+    /// Goes on behind a batch that an earlier process applied.
+    pub(super) fn resume(&mut self, mark: Mark, first: Option<u64>) {
+        self.reset();
+        self.advance(mark);
+        self.first = self.first.or(first);
     }
 
     /// Forgets everything: another life of the engine begins.

@@ -104,6 +104,11 @@ impl RankStatus {
         self.inner.lock().degraded()
     }
 
+    /// How many batches were applied, alone.
+    pub(super) fn batches(&self) -> u64 {
+        self.inner.lock().batches
+    }
+
     /// When the last batch arrived, alone.
     pub fn last_event(&self) -> Option<Instant> {
         self.inner.lock().last_event

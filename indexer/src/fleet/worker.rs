@@ -186,13 +186,15 @@ impl Worker {
     pub(super) fn follow(
         self: &Arc<Self>,
         index: &Arc<Index>,
+        streams: &Arc<events::Streams>,
         client: &reqwest::Client,
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for rank in &self.ranks {
             if let Some(source) = self.source(rank.rank) {
                 let status = Arc::clone(&rank.status);
-                tasks.spawn(events::follow(source, Arc::clone(index), status, self.stop.clone()));
+                let (index, streams) = (Arc::clone(index), Arc::clone(streams));
+                tasks.spawn(events::follow(source, index, status, streams, self.stop.clone()));
             }
         }
         if let Some(source) = self.polled() {

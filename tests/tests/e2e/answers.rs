@@ -33,8 +33,10 @@ async fn the_indexer_is_told_of_first_tokens_ends_and_what_was_cached() -> Resul
         }
         assert_eq!(client.chat(&body).await?.status, 200);
     }
-    eventually("two ends and a first token", async || Ok(counted(&stack, REPORTS).await? >= before + 3.0))
-        .await?;
+    eventually("two ends and a first token", async || {
+        Ok(counted(&stack, REPORTS).await? >= before + 3.0)
+    })
+    .await?;
     let cached = counted(&stack, "warmpath_book_cached_tokens_total").await?;
     assert!(cached > 0.0, "no engine said what it had cached");
     Ok(())

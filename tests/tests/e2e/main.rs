@@ -15,5 +15,6 @@ mod manifests;
 mod predicted;
 mod routing;
 mod seeds;
+mod snapshots;
 mod steering;
 mod support;

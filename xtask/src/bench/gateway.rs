@@ -10,7 +10,7 @@
 
 mod callbacks;
 mod load;
-mod wire;
+pub(super) mod wire;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -272,7 +272,7 @@ async fn fallbacks(gateway: &Gateway) -> Result<f64> {
 }
 
 /// Microseconds that a process's threads computed; 0 where the system does not say.
-fn processor_time(pid: u32) -> f64 {
+pub(super) fn processor_time(pid: u32) -> f64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let spent = |thread: std::fs::DirEntry| {
         let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;

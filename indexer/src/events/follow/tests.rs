@@ -1,5 +1,7 @@
 //! A stream over real sockets: an engine that publishes, forgets, dies, returns.
 
+mod saved;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
@@ -122,15 +124,21 @@ async fn serve(mut router: RouterSocket, buffer: Buffer, layout: Layout) {
 struct Following {
     index: Arc<Index>,
     status: Arc<RankStatus>,
+    streams: Arc<Streams>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 fn start(source: Source) -> Following {
+    start_with(source, Arc::default())
+}
+
+fn start_with(source: Source, streams: Arc<Streams>) -> Following {
     let (index, status) = (Arc::new(Index::new()), Arc::new(RankStatus::new()));
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(follow(source, index.clone(), status.clone(), shutdown.clone()));
-    Following { index, status, shutdown, task }
+    let (followed, stop) = (streams.clone(), shutdown.clone());
+    let task = tokio::spawn(follow(source, index.clone(), status.clone(), followed, stop));
+    Following { index, status, streams, shutdown, task }
 }
 
 impl Following {

@@ -12,14 +12,14 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
     content-length: 14\r\n\r\n{\"choices\":[]}";
 
 /// One keep-alive connection, either side of it.
-pub(super) struct Connection {
+pub(in crate::bench) struct Connection {
     stream: TcpStream,
     /// What came beyond the last message.
     read: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) async fn open(to: SocketAddr) -> Result<Self> {
+    pub(in crate::bench) async fn open(to: SocketAddr) -> Result<Self> {
         Self::new(TcpStream::connect(to).await.with_context(|| format!("nobody listens on {to}"))?)
     }
 
@@ -28,12 +28,12 @@ impl Connection {
         Ok(Self { stream, read: Vec::with_capacity(64 << 10) })
     }
 
-    pub(super) async fn send(&mut self, message: &[u8]) -> Result<()> {
+    pub(in crate::bench) async fn send(&mut self, message: &[u8]) -> Result<()> {
         Ok(self.stream.write_all(message).await?)
     }
 
     /// Reads one message; its status, 0 for a request, or none at the end.
-    pub(super) async fn receive(&mut self) -> Result<Option<u16>> {
+    pub(in crate::bench) async fn receive(&mut self) -> Result<Option<u16>> {
         loop {
             if let Some((status, length)) = whole(&self.read)?
                 && self.read.len() >= length
