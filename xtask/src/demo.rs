@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use tempfile::TempDir;
+use warmpath_simworker::EngineKind;
 use warmpath_testbed::envoy::Config;
 use warmpath_testbed::stack::{Gateway, GatewayOptions};
 use warmpath_testbed::workload::Workload;
@@ -24,6 +25,9 @@ pub(crate) struct Arguments {
     /// What serves the model
     #[arg(long, value_enum, default_value_t = Engine::Sim)]
     pub(crate) engine: Engine,
+    /// Which engine simulated workers speak like
+    #[arg(long, value_enum, default_value_t = EngineKind::Vllm)]
+    pub(crate) speaks: EngineKind,
     /// How many workers
     #[arg(long, alias = "num-workers", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,
@@ -33,7 +37,7 @@ pub(crate) struct Arguments {
     /// The engine's command, vllm or trtllm-serve; the one on PATH where absent
     #[arg(long, alias = "trtllm", value_name = "PATH")]
     pub(crate) vllm: Option<PathBuf>,
-    /// Tokens in a KV block; 16, and 32 for vllm (its CPU build takes no other) and trtllm
+    /// Tokens in a KV block [default: 16; 32 for vllm, whose CPU build takes no other, and all trtllm]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) block_size: Option<usize>,
     /// The indexer's policy; its default where absent

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use warmpath_simworker::EngineKind;
 use warmpath_testbed::stack::tiny_model;
 use warmpath_testbed::workload::Workload;
 use warmpath_testbed::{build, ports};
@@ -62,6 +63,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let model = arguments.model.clone().map_or_else(larger_model, Ok)?;
     let compared = demo::Arguments {
         engine: demo::Engine::Vllm,
+        speaks: EngineKind::Vllm,
         workers: arguments.workers,
         model: Some(model),
         vllm: arguments.vllm.clone(),

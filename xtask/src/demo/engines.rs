@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use warmpath_simworker::{Fleet, Options};
+use warmpath_simworker::{EngineKind, Fleet, Options};
 use warmpath_testbed::Client;
 use warmpath_testbed::indexer::Engine as Address;
 use warmpath_testbed::servers::{self, Bases, ServerOptions, Servers};
@@ -29,8 +29,8 @@ impl Engines {
     pub(super) async fn start(arguments: &Arguments, folder: &Path) -> Result<Self> {
         let (model_path, model) = model(arguments)?;
         let block_size = arguments.block_size.unwrap_or(match arguments.engine {
-            Engine::Sim => 16,
-            Engine::Vllm | Engine::Trtllm => 32,
+            Engine::Sim if matches!(arguments.speaks, EngineKind::Vllm | EngineKind::Sglang) => 16,
+            Engine::Sim | Engine::Vllm | Engine::Trtllm => 32,
         });
         let (addresses, kind) = match arguments.engine {
             Engine::Sim => {
@@ -145,6 +145,7 @@ fn model(arguments: &Arguments) -> Result<(PathBuf, String)> {
 fn simulated(arguments: &Arguments, path: &Path, model: &str, block_size: usize) -> Options {
     let cache_tokens = 18_432;
     Options {
+        engine: arguments.speaks,
         served_model_name: Some(model.to_owned()),
         num_workers: usize::from(arguments.workers),
         base_http_port: arguments.base_http_port,
