@@ -53,6 +53,11 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Engine::Table)]
         engine: Engine,
     },
+    /// Look once at every worker of the configuration: health, events, replay, load
+    ///
+    /// Prints a line for each, with a remedy for what is wrong, and fails where
+    /// anything is. Takes the same file, variables and flags as serving.
+    Doctor(Box<Flags>),
     /// Replay recordings of engines, and compare the index with what their events imply
     ///
     /// Prints a line for each recorded request; fails where an overlap differs

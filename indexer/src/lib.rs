@@ -22,6 +22,7 @@ pub mod app;
 pub mod book;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod events;
 pub mod fleet;
 pub mod launch;

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use warmpath_indexer::app::{self, Listeners};
 use warmpath_indexer::cli::{Cli, Command};
 use warmpath_indexer::config::{Config, Flags, LogFormat};
-use warmpath_indexer::{launch, recording, tokens};
+use warmpath_indexer::{doctor, launch, recording, tokens};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             let output = io::BufWriter::new(io::stdout().lock());
             tokens::run(&model_path, engine, io::stdin().lock(), output).map_err(Into::into)
         }
+        Some(Command::Doctor(flags)) => doctor(&flags),
         Some(Command::Replay { files, block_size }) => replay(&files, block_size),
         Some(Command::LaunchWorkers(arguments)) => launch_workers(arguments),
     };
@@ -38,6 +39,20 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     let config = Config::load(flags)?;
     let listeners = Listeners::bind(&config)?;
     until_signal("api", |shutdown| async { Ok(app::run(config, listeners, shutdown).await?) })
+}
+
+fn doctor(flags: &Flags) -> anyhow::Result<()> {
+    let config = Config::load(flags)?;
+    anyhow::ensure!(
+        !config.workers.is_empty(),
+        "no worker is configured; name a file with --config"
+    );
+    let runtime = tokio::runtime::Runtime::new().context("the runtime can not start")?;
+    let findings = runtime.block_on(doctor::examine(&config));
+    findings.iter().for_each(|finding| println!("{finding}"));
+    let wrong = findings.iter().filter(|finding| finding.found.is_err()).count();
+    anyhow::ensure!(wrong == 0, "{wrong} of {} are wrong; see above", findings.len());
+    Ok(())
 }
 
 fn launch_workers(arguments: launch::Arguments) -> anyhow::Result<()> {

@@ -36,6 +36,21 @@ pub use poll::{Drain, PollSource, poll};
 pub use saved::Streams;
 pub use status::{RankSnapshot, RankStatus};
 
+/// The number of the first batch that a replay socket has and the block size that it
+/// tells, if any; nothing where it has none, an error where it does not answer.
+pub(crate) async fn first_batch(endpoint: &str) -> Result<Option<(u64, Option<u32>)>, ()> {
+    let mut replay = replay::Replay::request(endpoint, 0).await.map_err(drop)?;
+    let Some((number, payload)) = replay.next().await.map_err(drop)? else { return Ok(None) };
+    let batch = wire::Batch::decode(&payload).ok();
+    let size = batch.and_then(|batch| {
+        batch.events().flatten().find_map(|event| match event {
+            wire::Event::Stored(stored) if !stored.hashes.is_empty() => Some(stored.block_size),
+            _ => None,
+        })
+    });
+    Ok(Some((number, size)))
+}
+
 /// One event stream: where it is and whose blocks it names.
 #[derive(Debug, Clone)]
 pub struct Source {

@@ -32,6 +32,19 @@ fn summed(engines: &BTreeMap<u32, Report>) -> Option<Report> {
     })
 }
 
+/// What a page says of each rank now; the error is a reason as in the metrics.
+pub(crate) async fn look(
+    client: &reqwest::Client,
+    url: &str,
+    timeout: Duration,
+) -> Result<BTreeMap<u32, Report>, &'static str> {
+    let page = page(client, url, timeout).await?;
+    if iterations::is_list(&page) {
+        return Ok(iterations::read(&page)?.reports);
+    }
+    Some(prometheus::read(&page)).filter(|reports| !reports.is_empty()).ok_or("no_gauges")
+}
+
 /// What an engine is when it does nothing.
 const IDLE: Report = Report { waiting: 0.0, running: Some(0.0), kv_usage: 0.0 };
 
