@@ -134,11 +134,14 @@ pub(crate) fn shared_prefix(number: usize) -> Load {
     maker.finish("shared-prefix")
 }
 
-/// Nine of ten requests share one prefix of 6,000 tokens.
+/// Nine of ten requests share one prefix of 6,000 tokens, which one worker has: it was
+/// asked a hundred arrivals before the others.
 pub(crate) fn hot_prefix(number: usize) -> Load {
     let mut maker = Maker::new(2);
     let hot = maker.fresh(6000);
-    for at in maker.poisson(number) {
+    maker.ask(0.0, hot.clone(), 150);
+    for at in maker.poisson(number.saturating_sub(1)) {
+        let at = at + 100.0;
         let mut blocks = if maker.dice.random::<f64>() < 0.9 { hot.clone() } else { Vec::new() };
         let own = maker.about(1000);
         blocks.extend(maker.fresh(own));
