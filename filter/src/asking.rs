@@ -20,6 +20,8 @@ impl Asking {
     /// `POST /v1/route`: the prompt as hashes.
     pub fn hashes(inbound: &Inbound, mut route: RouteRequest) -> Result<Self, Fallback> {
         route.request_id = inbound.request_id.clone().unwrap_or_default();
+        // Heeded on the stream only, where the indexer can say that it holds a question.
+        route.may_hold = true;
         let body = rmp_serde::to_vec_named(&route).map_err(|_| Fallback::Unwritable)?;
         Ok(Self::new(inbound, ROUTE_PATH, MESSAGE_PACK, Vec::new(), body))
     }

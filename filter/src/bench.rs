@@ -109,7 +109,7 @@ impl Bench {
         let status = if timings.error.is_none() { 200 } else { 422 };
         let body = serde_json::to_vec(&timings).unwrap_or_default();
         // Then the client waits in vain, which a benchmark may.
-        let _unheard = host.answer(status, &body);
+        let _unheard = host.answer(status, &[("content-type", "application/json")], &body);
     }
 
     fn timings(&self, host: &dyn Host, root: &Root) -> Result<Timings, String> {

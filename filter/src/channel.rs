@@ -57,6 +57,14 @@ impl Channel {
         Ok(number)
     }
 
+    /// Takes a question back: nobody waits for its answer any more.
+    pub fn take_back(&self, host: &dyn Host, number: u32) {
+        if let Some(token) = self.token {
+            // A stream that takes nothing more has forgotten the question, too.
+            let _gone = host.send_on_stream(token, &Question { number, body: &[] }.write());
+        }
+    }
+
     /// Reads a message; nothing where it is none of the protocol.
     pub fn on_message(&mut self, message: &[u8]) -> Option<Heard> {
         let Answer { number, status, body } = Answer::read(message)?;

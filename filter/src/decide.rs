@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use warmpath_blocks as blocks;
 use warmpath_prompt::{Hashed, Job, Model, Request, Want};
-use warmpath_protocol::{Decision, ErrorBody, Hash, Pin, RouteRequest, brief};
+use warmpath_protocol::{Decision, ErrorBody, Hash, Pin, RouteRequest, brief, code};
 
 use crate::config::{Config, Destination};
 use crate::host::Reply;
@@ -93,25 +93,49 @@ pub fn complete(bare: RouteRequest, hashed: Hashed) -> RouteRequest {
     }
 }
 
+/// What the indexer makes of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes to a worker.
+    Routed(Decision),
+    /// It is refused, as the operator wants it while all workers are busy: the client may
+    /// come again after so many seconds.
+    Refused(u64),
+}
+
 /// Reads the indexer's answer.
-pub fn answer(reply: &Reply, destination: Destination) -> Result<Decision, Fallback> {
+pub fn answer(reply: &Reply, destination: Destination) -> Result<Verdict, Fallback> {
     match reply.status {
         Some(200) => {
             let decision = brief::read(&reply.body).or_else(|| message::read(&reply.body).ok());
             let decision = decision.ok_or(Fallback::BadReply)?;
-            if is_usable(&decision, destination) { Ok(decision) } else { Err(Fallback::BadReply) }
+            is_usable(&decision, destination)
+                .then_some(Verdict::Routed(decision))
+                .ok_or(Fallback::BadReply)
         }
         // Envoy's own words carry no code: a refused connection is its 503, a
         // call that took too long its 504.
-        status => Err(message::read::<ErrorBody>(&reply.body)
-            .ok()
-            .and_then(|body| Fallback::of_code(&body.error.code))
-            .unwrap_or(match status {
-                None | Some(503) => Fallback::IndexerUnavailable,
-                Some(504) => Fallback::IndexerTimeout,
-                Some(_) => Fallback::IndexerError,
-            })),
+        status => match message::read::<ErrorBody>(&reply.body).map(|body| body.error) {
+            Ok(error) if error.code == code::SATURATED => {
+                Ok(Verdict::Refused(error.retry_after.unwrap_or(1)))
+            }
+            error => Err(error.ok().and_then(|error| Fallback::of_code(&error.code)).unwrap_or(
+                match status {
+                    None | Some(503) => Fallback::IndexerUnavailable,
+                    Some(504) => Fallback::IndexerTimeout,
+                    Some(_) => Fallback::IndexerError,
+                },
+            )),
+        },
     }
+}
+
+/// The body of a refusal, as OpenAI's clients read errors.
+pub fn saturated(seconds: u64) -> String {
+    let code = code::SATURATED;
+    format!(
+        r#"{{"error":{{"message":"all workers are busy; try again in {seconds} s","type":"overloaded_error","code":"{code}"}}}}"#
+    )
 }
 
 /// Whether the decision names a place, and nothing in it could break out of a header.

@@ -124,10 +124,7 @@ pub trait Host {
     fn set_filter_state(&self, name: &str, value: &str) -> Result<(), Status>;
 
     /// Answers the request in a worker's place.
-    #[cfg(feature = "bench")]
-    fn answer(&self, _status: u32, _body: &[u8]) -> Result<(), Status> {
-        Err(Status::INTERNAL_FAILURE)
-    }
+    fn answer(&self, status: u32, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Status>;
 
     /// Starts a call; its answer comes with the returned token.
     fn call(&self, call: &Call<'_>) -> Result<u32, Status>;

@@ -25,6 +25,20 @@ pub struct Patience {
 pub struct Wait {
     since: Duration,
     worked: Duration,
+    is_held: bool,
+}
+
+impl Wait {
+    /// Takes down that the other side asked for so much more time.
+    pub fn prolong(&mut self, more: Duration) {
+        self.since = self.since.saturating_add(more);
+        self.is_held = true;
+    }
+
+    /// Whether it did.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
 }
 
 impl Patience {
@@ -35,7 +49,7 @@ impl Patience {
 
     /// Begins to wait.
     pub fn wait(&self, now: Duration) -> Wait {
-        Wait { since: now, worked: self.worked }
+        Wait { since: now, worked: self.worked, is_held: false }
     }
 
     /// How long the wait has lasted.
@@ -63,6 +77,18 @@ mod tests {
         assert_eq!(patience.waited(wait, at(50)), at(20));
         patience.worked(at(35), at(48));
         assert_eq!(patience.waited(wait, at(50)), at(7));
+    }
+
+    #[test]
+    fn a_hold_that_was_asked_for_is_no_waiting() {
+        let at = Duration::from_millis;
+        let patience = Patience::default();
+        let mut wait = patience.wait(at(0));
+        assert!(!wait.is_held());
+        wait.prolong(at(500));
+        assert!(wait.is_held());
+        assert_eq!(patience.waited(wait, at(499)), at(0));
+        assert_eq!(patience.waited(wait, at(520)), at(20));
     }
 
     #[test]

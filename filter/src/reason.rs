@@ -49,6 +49,8 @@ pub enum Fallback {
     BadReply,
     /// The indexer knows no worker that is up.
     NoWorker,
+    /// The indexer, asked with the text, has too many texts at work.
+    TextBusy,
     /// The pinned worker is not there.
     PinUnavailable,
     /// No policy of the name in `x-warmpath-policy`.
@@ -83,6 +85,7 @@ impl Fallback {
             Self::IndexerError => "indexer_error",
             Self::BadReply => "bad_reply",
             Self::NoWorker => code::NO_WORKER,
+            Self::TextBusy => code::TEXT_BUSY,
             Self::PinUnavailable => code::PIN_UNAVAILABLE,
             Self::UnknownPolicy => code::UNKNOWN_POLICY,
             Self::NotExact => code::NOT_EXACT,
@@ -95,6 +98,7 @@ impl Fallback {
     pub fn of_code(code: &str) -> Option<Self> {
         match code {
             code::NO_WORKER => Some(Self::NoWorker),
+            code::TEXT_BUSY => Some(Self::TextBusy),
             code::UNKNOWN_MODEL => Some(Self::UnknownModel),
             code::PIN_UNAVAILABLE => Some(Self::PinUnavailable),
             code::UNKNOWN_POLICY => Some(Self::UnknownPolicy),
@@ -120,6 +124,8 @@ pub enum Outcome {
     Routed(Reason),
     /// It went where Envoy's own balancing sent it.
     Fallback(Fallback),
+    /// It was refused: all workers are busy, and the operator wants it so.
+    Saturated,
     /// The client left while the indexer was asked.
     ClientGone,
 }
@@ -129,6 +135,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Routed(reason) => formatter.write_str(reason.as_str()),
             Self::Fallback(fallback) => write!(formatter, "fallback-{}", fallback.name()),
+            Self::Saturated => formatter.write_str(code::SATURATED),
             Self::ClientGone => formatter.write_str("client_gone"),
         }
     }

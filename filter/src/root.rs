@@ -1,6 +1,7 @@
 //! What one VM knows beyond single requests: configuration, models, breaker,
 //! metrics, and the calls under way.
 
+mod held;
 mod told;
 mod work;
 
@@ -8,13 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use warmpath_prompt::Cache;
-use warmpath_protocol::{Decision, MANIFEST_PATH, Manifest, ROUTE_PATH};
+use warmpath_protocol::{MANIFEST_PATH, Manifest, ROUTE_PATH};
 
 use crate::asking::Asking;
 use crate::breaker::Breaker;
 use crate::channel::{Channel, Heard};
 use crate::config::Config;
-use crate::decide;
+use crate::decide::{self, Verdict};
 use crate::host::{self, Host, Level, Reply};
 use crate::lifecycle::{self, Reports};
 use crate::memory::Memory;
@@ -88,7 +89,7 @@ pub enum Purpose {
 }
 
 /// The context id of a request, and what the indexer decided for it.
-pub type Answer = (u32, Result<Decision, Fallback>);
+pub type Answer = (u32, Result<Verdict, Fallback>);
 
 impl Default for Root {
     fn default() -> Self {
@@ -379,6 +380,9 @@ impl Root {
     /// for any more is dropped.
     pub fn on_stream_message(&mut self, host: &dyn Host, message: &[u8]) -> Option<Answer> {
         let Heard::Answer(number, reply) = self.channel.on_message(message)? else { return None };
+        if self.is_held(host, number, &reply) {
+            return None;
+        }
         let purpose = self.calls.remove(&Call::Stream(number))?;
         self.on_reply(host, purpose, &reply)
     }

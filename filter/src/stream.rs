@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use warmpath_protocol::Decision;
+use warmpath_protocol::JSON;
 
-use crate::decide::{self, Report};
+use crate::decide::{self, Report, Verdict};
 use crate::host::{Action, Host, Level};
 use crate::inbound::Inbound;
 use crate::lifecycle::{Answering, Detail};
@@ -172,10 +172,15 @@ impl Stream {
         &mut self,
         host: &dyn Host,
         root: &mut Root,
-        answer: Result<Decision, Fallback>,
+        answer: Result<Verdict, Fallback>,
     ) {
         let State::Awaiting { since, request_id } = &mut self.state else { return };
         let (since, request_id) = (*since, std::mem::take(request_id));
+        let answer = match answer {
+            Ok(Verdict::Routed(decision)) => Ok(decision),
+            Ok(Verdict::Refused(seconds)) => return self.refuse(host, root, since, seconds),
+            Err(fallback) => Err(fallback),
+        };
         let forwarded = answer.and_then(|decision| {
             for (name, value) in decide::upstream_headers(&decision, root.config()) {
                 host.set_request_header(name, &value).map_err(|_| Fallback::HeaderRefused)?;
@@ -191,6 +196,19 @@ impl Stream {
         self.forward(host, root, outcome, report, Some(took));
         if let Err(status) = host.resume_request() {
             host.log(Level::Error, &format!("warmpath: a request could not be resumed: {status}"));
+        }
+    }
+
+    /// Answers in a worker's place: all are busy.
+    fn refuse(&mut self, host: &dyn Host, root: &mut Root, since: Duration, seconds: u64) {
+        let took = host.now().saturating_sub(since);
+        root.metrics().time_later(host, metrics::DECISION, took);
+        self.forward(host, root, Outcome::Saturated, None, Some(took));
+        let (after, body) = (seconds.to_string(), decide::saturated(seconds));
+        let headers = [("content-type", JSON), ("retry-after", &after)];
+        // Whom Envoy lets nobody answer for is better served than left to wait.
+        if host.answer(503, &headers, body.as_bytes()).is_err() {
+            let _unheard = host.resume_request();
         }
     }
 
@@ -283,7 +301,7 @@ impl Stream {
     /// The request is over, by its end or because a side left.
     pub fn on_done(&mut self, host: &dyn Host, root: &mut Root) {
         if let State::Awaiting { .. } = self.state {
-            root.forget(self.context);
+            root.forget(host, self.context);
             let reason = Outcome::ClientGone.to_string();
             root.metrics().count_reason(host, metrics::REQUESTS, &reason);
         }

@@ -23,7 +23,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use warmpath_radix::Index;
 
-use crate::api::{self, Admin, Api, ApiMetrics};
+use crate::api::{self, Admin, Api, ApiMetrics, TextLimit};
 use crate::book::Book;
 use crate::config::Config;
 use crate::fleet::{AddError, Fleet, FleetMetrics};
@@ -138,6 +138,10 @@ pub async fn run(
         let (api, stop) = (Arc::clone(&api), shutdown.clone());
         tokio::spawn(async move { api.router.keep_predictions(stop).await })
     };
+    let holds = {
+        let (api, stop) = (Arc::clone(&api), shutdown.clone());
+        tokio::spawn(async move { api.router.serve_held(stop).await })
+    };
     let admin = start_admin(Arc::clone(&api), listeners.admin, shutdown.clone())?;
 
     let paths = api::api(Arc::clone(&api), config.max_body_bytes, shutdown.clone());
@@ -177,7 +181,7 @@ pub async fn run(
     }
     followers.cancel();
     api.fleet.join().await;
-    let _ended = predictions.await;
+    let _ended = tokio::join!(predictions, holds);
     if let Some(path) = unix_path {
         let _ = std::fs::remove_file(path);
     }
@@ -207,12 +211,14 @@ fn assemble(config: &Config, shutdown: &CancellationToken) -> Result<Arc<Api>, R
     let fleet = Arc::new(fleet);
     let policies = Policies::new(config.policy.clone())?;
     let router = Router::new(Arc::clone(&fleet), Arc::clone(&names), policies, config.decisions)
-        .predicting(config.predict);
+        .predicting(config.predict)
+        .saturating(config.saturation.clone());
     Ok(Arc::new(Api {
         catalog: Arc::new(Catalog::new(Arc::clone(&names))),
         fleet,
         names,
         router,
+        texts: TextLimit::new(config.max_text_bytes),
         metrics: ApiMetrics::default(),
     }))
 }

@@ -31,6 +31,7 @@ use serde_json::Value;
 use crate::book::BookConfig;
 use crate::policy;
 use crate::predict::PredictConfig;
+use crate::saturation::SaturationConfig;
 
 /// Everything that the indexer is told; each field names its default.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +53,14 @@ pub struct Config {
     pub decisions: usize,
     /// Largest request body that the API reads, in bytes. Default 16777216.
     pub max_body_bytes: usize,
+    /// Bytes of texts that are read and tokenized at a time. Default 67108864.
+    pub max_text_bytes: usize,
     /// Whether workers' KV events are followed; else all are predicted. Default true.
     pub kv_events: bool,
     /// What is predicted of workers. Default `{}`, that is, with the defaults below.
     pub predict: PredictConfig,
+    /// When workers are busy, and what then. Default `{}`: never.
+    pub saturation: SaturationConfig,
     /// The prefix index. Default `{}`, that is, with the default below.
     pub index: IndexConfig,
     /// The models; at least one where there are workers. Default none.
@@ -121,6 +126,9 @@ pub struct WorkerConfig {
     pub events: Option<EventsConfig>,
     /// Blocks of each rank's KV cache. Default none: its metrics page says it.
     pub total_kv_blocks: Option<u64>,
+    /// Most tokens of one step of its engine, for `active_prefill_tokens_threshold_frac`.
+    /// Default none.
+    pub max_num_batched_tokens: Option<u64>,
     /// Where its load comes from. Default none: its load counts as what was
     /// routed to it lately.
     pub load: LoadConfig,

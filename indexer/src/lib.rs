@@ -32,4 +32,5 @@ pub mod policy;
 pub mod predict;
 pub mod recording;
 pub mod router;
+pub mod saturation;
 pub mod tokens;

@@ -13,6 +13,7 @@ other. That costs balance, never correctness.
 
 mod candidates;
 mod choose;
+mod hold;
 mod metrics;
 mod question;
 mod record;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use choose::{best, fallbacks, mend};
+use choose::{best, fallbacks, mend, pass_over_busy};
+use hold::Holding;
 use parking_lot::RwLock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -30,6 +32,8 @@ use seats::{Seat, seats};
 use tokio_util::sync::CancellationToken;
 use warmpath_protocol::{Decision, Reason, RouteRequest};
 
+pub use hold::{Asked, Held};
+use metrics::Ending;
 pub use metrics::RouterMetrics;
 pub use question::{Hashes, Question, RouteError, sized};
 pub use record::{Record, Ring};
@@ -39,6 +43,16 @@ use crate::fleet::Fleet;
 use crate::models::Names;
 use crate::policy::{Candidate, Policies, Prompt, UnknownPolicy};
 use crate::predict::{self, PredictConfig, Predictor};
+use crate::saturation::SaturationConfig;
+
+/// What becomes of a request while all workers are busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenBusy {
+    /// It goes to the best of them.
+    Route,
+    /// It is refused.
+    Refuse,
+}
 
 /// Makes decisions.
 pub struct Router {
@@ -49,6 +63,8 @@ pub struct Router {
     seed: u64,
     draws: AtomicU64,
     predictor: Predictor,
+    saturation: SaturationConfig,
+    holding: Arc<Holding>,
     /// The last decisions.
     pub ring: Ring,
     /// What was decided, counted.
@@ -58,7 +74,10 @@ pub struct Router {
 impl Router {
     /// A router that decides by the policy that is configured among these.
     pub fn new(fleet: Arc<Fleet>, names: Arc<Names>, policies: Policies, decisions: usize) -> Self {
+        let metrics = RouterMetrics::new();
         Self {
+            holding: Arc::new(Holding::new(Arc::clone(&fleet), metrics.holds(Ending::Gone))),
+            saturation: SaturationConfig::default(),
             fleet,
             names,
             seed: policies.settings().seed.unwrap_or_else(rand::random),
@@ -66,13 +85,18 @@ impl Router {
             draws: AtomicU64::new(0),
             predictor: Predictor::new(PredictConfig::default()),
             ring: Ring::new(decisions),
-            metrics: RouterMetrics::new(),
+            metrics,
         }
     }
 
     /// The same, one that predicts otherwise than by default.
     pub fn predicting(self, config: PredictConfig) -> Self {
         Self { predictor: Predictor::new(config), ..self }
+    }
+
+    /// The same, one that knows of busy workers.
+    pub fn saturating(self, saturation: SaturationConfig) -> Self {
+        Self { saturation, ..self }
     }
 
     /// Lets go of predictions whose time has come.
@@ -115,6 +139,7 @@ impl Router {
             exclude: request.exclude,
             explain: request.explain,
             token_digest: request.token_digest.map(|digest| digest.0),
+            priority: request.priority,
         })
     }
 
@@ -123,14 +148,33 @@ impl Router {
     /// `started` is when the work on the request began; the decision's time is
     /// measured from there.
     pub fn decide(&self, question: Question, started: Instant) -> Result<Arc<Record>, RouteError> {
+        self.settle(&question, started, self.when_busy())
+    }
+
+    /// What is done where a request may not be held.
+    fn when_busy(&self) -> WhenBusy {
+        if self.saturation.refuse { WhenBusy::Refuse } else { WhenBusy::Route }
+    }
+
+    fn settle(
+        &self,
+        question: &Question,
+        started: Instant,
+        when_busy: WhenBusy,
+    ) -> Result<Arc<Record>, RouteError> {
         let policies = self.policies();
         let named = question.policy.as_deref();
         let unknown = || UnknownPolicy(named.unwrap_or_default().to_owned());
         let policy = policies.get(named).ok_or_else(unknown)?;
         let view = self.fleet.view();
         let workers = question.model.map_or(view.workers(), |model| view.of_model(model));
-        let seats = seats(workers, &question)?;
+        let seats = seats(workers, question)?;
         let candidates = self.candidates(&seats, &question.hashes, started);
+
+        let is_saturated = candidates.iter().all(|one| one.busy);
+        if is_saturated && when_busy == WhenBusy::Refuse {
+            return Err(RouteError::Saturated(self.saturation.retry_after_s));
+        }
 
         let draw = self.draws.fetch_add(1, Ordering::Relaxed);
         let mut dice = SmallRng::seed_from_u64(self.seed.wrapping_add(draw));
@@ -139,11 +183,12 @@ impl Router {
         let mut scores = Vec::with_capacity(candidates.len());
         policy.score(prompt, &candidates, &mut dice, &mut scores);
         mend(&mut scores, candidates.len());
+        pass_over_busy(&mut scores, &candidates);
 
         let chosen = best(&seats, &scores, &[], &mut dice).ok_or(RouteError::NoWorker)?;
         let (seat, candidate) = (seats[chosen], candidates[chosen]);
         let hashes = question.hashes.of(candidate.block_size).unwrap_or(&[]);
-        self.book(seat, candidate, &question, hashes, started);
+        self.book(seat, candidate, question, hashes, started);
         let total = match (hashes.len(), u64::from(candidate.block_size)) {
             (0, size) if size > 0 => question.tokens / size,
             (blocks, _) => blocks as u64,
@@ -170,7 +215,7 @@ impl Router {
             scores: question.explain.then(|| record::best_first(&scored)),
         };
         let took = started.elapsed();
-        self.count(seat, candidate, &question, reason, took);
+        self.count(seat, candidate, question, reason, took);
         let record = Arc::new(Record {
             request_id: record::kept(&question.request_id).to_owned(),
             at: SystemTime::now(),

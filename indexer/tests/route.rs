@@ -49,6 +49,7 @@ async fn refusals_have_one_form_in_the_requests_encoding() {
     };
     assert_eq!(refused(json!({"model": "x"})).await, (404, "unknown_model".into()));
     assert_eq!(refused(json!({"pin": "7"})).await, (422, "pin_unavailable".into()));
+    assert_eq!(refused(json!({"pin": "0:7"})).await, (422, "pin_unavailable".into()));
     assert_eq!(refused(json!({"pin": ""})).await, (400, "bad_request".into()));
     assert_eq!(refused(json!({"policy": "dice"})).await, (422, "unknown_policy".into()));
     assert_eq!(refused(json!({"exclude": ["0", "1"]})).await, (503, "no_worker".into()));

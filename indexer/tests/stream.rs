@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use common::{Indexer, config, quiet, request, tokens};
 use futures::channel::mpsc;
 use serde_json::{Value, json};
-use warmpath_protocol::stream::{Answer, FRAME_HEAD, GREETING, Question, STREAM_PATH};
+use warmpath_protocol::stream::{Answer, FRAME_HEAD, GREETING, HELD, Held, Question, STREAM_PATH};
 use warmpath_protocol::{Decision, ErrorBody, RouteRequest, brief};
 
 /// One stream of one client.
@@ -87,6 +87,44 @@ async fn questions_are_answered_under_their_numbers() {
     assert_eq!(decision.scores.unwrap().len(), 2);
     let (_, recorded) = indexer.get("/v1/decisions/r-1").await;
     assert_eq!(recorded["tokens"], 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_question_says_so_is_answered_later_and_can_be_taken_back() {
+    let mut settings = config(&[quiet("0", 8100)]);
+    settings["saturation"] = json!({"active_prefill_tokens_threshold": 10, "hold_ms": 30_000});
+    let indexer = Indexer::start(settings).await;
+    let mut client = Client::open(&indexer).await;
+    let asked = |id: &str, may_hold: bool| {
+        let mut asked = request(&tokens(40), 16);
+        (asked["request_id"], asked["may_hold"]) = (json!(id), json!(may_hold));
+        asked
+    };
+    client.ask(1, &asked("first", true));
+    let status = async |client: &mut Client| {
+        let message = client.next().await.unwrap();
+        let answer = Answer::read(&message).unwrap();
+        (answer.number, answer.status)
+    };
+    assert_eq!(status(&mut client).await, (1, 200));
+    client.ask(2, &asked("second", true));
+    let message = client.next().await.unwrap();
+    let answer = Answer::read(&message).unwrap();
+    assert_eq!((answer.number, answer.status), (2, HELD));
+    assert_eq!(rmp_serde::from_slice::<Held>(answer.body).unwrap(), Held { hold_ms: 30_000 });
+    client.ask(3, &asked("third", false));
+    assert_eq!(status(&mut client).await, (3, 200), "it can not be held");
+    client.ask(4, &asked("fourth", true));
+    assert_eq!(status(&mut client).await, (4, HELD));
+    client.send(&Question { number: 4, body: &[] }.write());
+    for id in ["first", "third"] {
+        indexer.post("/free", &json!({"request_id": id})).await;
+    }
+    assert_eq!(status(&mut client).await, (2, 200));
+    indexer.post("/free", &json!({"request_id": "second"})).await;
+    client.ask(5, &asked("fifth", true));
+    assert_eq!(status(&mut client).await, (5, 200), "the fourth is nowhere");
+    assert_eq!(indexer.get("/v1/decisions/fourth").await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,6 +115,7 @@ impl Chooser for Ours {
             exclude: Vec::new(),
             explain: false,
             token_digest: None,
+            priority: 0,
         };
         let record = self.router.decide(question, now)?;
         record.decision.worker.parse().context("a worker's number")

@@ -157,6 +157,7 @@ impl Stage {
                 exclude: Vec::new(),
                 explain: false,
                 token_digest: None,
+                priority: 0,
             };
             let begin = Instant::now();
             let record = self.router.decide(question, begin);

@@ -11,6 +11,7 @@ tokens of one pooled cache, spread evenly. The arrivals are sped up or slowed do
 to a share of that.
 */
 
+mod checks;
 mod chooser;
 mod decision_time;
 mod dynamo;
@@ -210,6 +211,8 @@ fn compare(
         println!("{figures}");
         comparison.policies.push(figures);
     }
+    comparison.checks = checks::of(&comparison.policies);
+    comparison.checks.iter().for_each(|check| println!("{check}"));
     Ok(comparison)
 }
 

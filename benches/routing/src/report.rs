@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::checks::Check;
 use crate::load::Load;
 use crate::measure::{Figures, HEADER};
 use crate::oracle::Bound;
@@ -31,6 +32,8 @@ pub(crate) struct Comparison {
     pub(crate) bound_ttft_ms: f64,
     #[serde(skip)]
     pub(crate) policies: Vec<Figures>,
+    /// What the default policy must show.
+    pub(crate) checks: Vec<Check>,
 }
 
 impl Comparison {
@@ -53,6 +56,7 @@ impl Comparison {
             bound_cached_pct,
             bound_ttft_ms,
             policies: Vec::new(),
+            checks: Vec::new(),
         }
     }
 }
@@ -72,6 +76,9 @@ pub(crate) fn write(folder: &Path, all: &[Comparison]) -> Result<()> {
         let _ = write!(page, "\n## {}\n\n![plot]({picture})\n\n```\n{HEADER}\n", comparison.title);
         for figures in &comparison.policies {
             let _ = writeln!(page, "{figures}");
+        }
+        for check in &comparison.checks {
+            let _ = writeln!(page, "{check}");
         }
         page.push_str("```\n");
     }

@@ -16,12 +16,21 @@ pub struct ErrorDetail {
     pub code: String,
     /// For people: what, and what to do about it.
     pub message: String,
+    /// With [`code::SATURATED`]: the seconds after which to try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl ErrorBody {
     /// An error with one of the [`code`]s.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { error: ErrorDetail { code: code.to_owned(), message: message.into() } }
+        Self {
+            error: ErrorDetail {
+                code: code.to_owned(),
+                message: message.into(),
+                retry_after: None,
+            },
+        }
     }
 }
 
@@ -41,6 +50,10 @@ pub mod code {
     pub const NOT_EXACT: &str = "not_exact";
     /// 422: no policy of that name.
     pub const UNKNOWN_POLICY: &str = "unknown_policy";
+    /// 503: all workers are busy, and the operator wants requests refused then.
+    pub const SATURATED: &str = "saturated";
+    /// 503: as many texts are being tokenized as the operator allows.
+    pub const TEXT_BUSY: &str = "text_busy";
     /// 503: no worker that serves the model is up.
     pub const NO_WORKER: &str = "no_worker";
     /// 500: a fault of ours.

@@ -44,6 +44,14 @@ pub struct RouteRequest {
     /// Whether the decision carries every worker's score.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub explain: bool,
+    /// Whether the asker can be made to wait while all workers are busy: on the stream, that
+    /// it understands [`Held`](crate::stream::Held). Over HTTP the header `prefer: wait=N`
+    /// says so instead.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_hold: bool,
+    /// Higher goes first while requests are held.
+    #[serde(skip_serializing_if = "is_even")]
+    pub priority: i32,
     /// XXH3-64 (seed 0) of all token ids as little-endian `u32`, so that an
     /// operator can compare tokens with the engine's without seeing text. Sent
     /// with `explain` only.
@@ -140,10 +148,18 @@ pub struct Score {
     /// The last of those, which are only predicted.
     #[serde(default, skip_serializing_if = "is_none")]
     pub predicted_blocks: u32,
+    /// Whether it has as much to do as it should, by the operator's thresholds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub busy: bool,
     /// Share of its KV cache in use, 0 to 1.
     pub kv_usage: f64,
     /// Requests that wait in its queue, ours since its last report included.
     pub waiting: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_even(priority: &i32) -> bool {
+    *priority == 0
 }
 
 /// A worker that a client insists on: `ID` or `ID:RANK`.

@@ -12,8 +12,24 @@
 //! answer      u32 number · u16 HTTP status · Decision (`brief`, or MessagePack), or ErrorBody
 //! ```
 //!
+//! A question with an empty body takes the question of its number back. Where a question
+//! says `may_hold`, its first answer may have the status 202 and a [`Held`] as MessagePack:
+//! the decision will come under the same number, by then. Nothing else can say so in time:
+//! the asker's own deadline is tens of milliseconds and must stay that for an indexer that is
+//! gone, and a longer one for all questions would make every outage as long as a hold.
+//!
 //! The indexer's first message is a greeting, an empty answer with number 0: until
 //! it came, nobody knows whether the other end speaks this at all.
+
+/// HTTP's status of an answer that is still to come.
+pub const HELD: u16 = 202;
+
+/// That a question is held while all workers are busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Held {
+    /// Milliseconds until its answer comes, at most.
+    pub hold_ms: u64,
+}
 
 /// The gRPC service.
 pub const STREAM_SERVICE: &str = "warmpath.v1.Indexer";

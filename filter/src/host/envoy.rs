@@ -90,7 +90,6 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, difference: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
-    #[cfg(feature = "bench")]
     fn proxy_send_local_response(
         status: u32,
         detail: *const u8,
@@ -207,10 +206,9 @@ impl Host for Envoy {
         })
     }
 
-    #[cfg(feature = "bench")]
-    fn answer(&self, status: u32, body: &[u8]) -> Result<(), Status> {
-        let headers = pairs::write(&[("content-type", "application/json")]);
-        let detail = "warmpath_bench";
+    fn answer(&self, status: u32, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Status> {
+        let headers = pairs::write(headers);
+        let detail = "warmpath";
         // SAFETY: pointers and lengths are of live buffers, which the host copies.
         checked(unsafe {
             proxy_send_local_response(

@@ -119,8 +119,9 @@ impl Root {
     }
 
     /// The request is gone.
-    pub fn forget(&mut self, context: u32) {
+    pub fn forget(&mut self, host: &dyn Host, context: u32) {
         self.tasks.forget(context);
+        self.take_back(host, context);
     }
 
     /// Takes down that the thread was ours since `began`.

@@ -64,6 +64,8 @@ pub struct Held {
     pub filter_state: BTreeMap<String, String>,
     /// How often it was resumed.
     pub resumed: usize,
+    /// What it was answered in a worker's place.
+    pub answered: Option<(u32, BTreeMap<String, String>, Vec<u8>)>,
     /// Start and length of each piece of the body that was read.
     pub reads: Vec<(usize, usize)>,
 }
@@ -221,6 +223,15 @@ impl Host for Fake {
     fn set_filter_state(&self, name: &str, value: &str) -> Result<(), Status> {
         self.with_request(|request| {
             request.filter_state.insert(name.to_owned(), value.to_owned());
+        })
+    }
+
+    fn answer(&self, status: u32, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Status> {
+        let owned = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let answer = (status, owned.collect(), body.to_vec());
+        self.with_request(|request| {
+            assert!(request.resumed == 0 && request.answered.is_none(), "one or the other, once");
+            request.answered = Some(answer);
         })
     }
 

@@ -317,6 +317,26 @@ fn stream(linker: &mut Linker<Data>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(
         env,
+        "proxy_send_local_response",
+        |env: Env<'_>,
+         code: u32,
+         detail: u32,
+         detail_size: u32,
+         body: u32,
+         body_size: u32,
+         headers: u32,
+         headers_size: u32,
+         grpc: i32|
+         -> u32 {
+            assert_eq!((text(&env, detail, detail_size).as_str(), grpc), ("warmpath", -1));
+            let headers = Headers::read(bytes(&env, headers, headers_size)).unwrap();
+            let headers: Vec<_> = headers.iter().collect();
+            let headers: Vec<_> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+            status(host(&env).answer(code, &headers, &bytes(&env, body, body_size)))
+        },
+    )?;
+    linker.func_wrap(
+        env,
         "proxy_set_property",
         |env: Env<'_>, path: u32, path_size: u32, value: u32, size: u32| -> u32 {
             let (path, value) = (text(&env, path, path_size), text(&env, value, size));

@@ -169,6 +169,7 @@ pub fn the_response_reports_only_where_asked(start: Start) {
         score: -0.5,
         overlap_blocks: 1,
         predicted_blocks: 0,
+        busy: false,
         kv_usage: 0.25,
         waiting: 0.0,
     };

@@ -91,6 +91,9 @@ macro_rules! every_scenario {
             stream: without_a_stream_there_are_calls,
             stream: a_stream_that_takes_no_message_falls_back,
             stream: the_stream_goes_with_the_vm,
+            stream: a_held_question_outlasts_the_deadline_by_as_long_as_it_is_held,
+            stream: a_held_question_that_nobody_waits_for_is_taken_back,
+            stream: a_refusal_for_busy_workers_is_answered_with_when_to_come_again,
         }
     };
 }

@@ -1,7 +1,7 @@
 //! Decisions asked for on the stream.
 
 use warmpath_filter::host::Action;
-use warmpath_protocol::stream::{Answer, GREETING};
+use warmpath_protocol::stream::{Answer, GREETING, HELD, Held, Question};
 use warmpath_protocol::{ErrorBody, brief, code};
 
 use crate::host::gateway::{Gateway, ROOT, Start, chat, decision, local};
@@ -119,4 +119,62 @@ pub fn the_stream_goes_with_the_vm(start: Start) {
     let (mut gateway, _) = greeted(start, "");
     gateway.filter.on_delete(ROOT);
     assert!(gateway.host.state().streams.is_empty());
+}
+
+fn held(number: u32, hold_ms: u64) -> Vec<u8> {
+    let body = rmp_serde::to_vec_named(&Held { hold_ms }).unwrap();
+    Answer { number, status: HELD, body: &body }.write()
+}
+
+pub fn a_held_question_outlasts_the_deadline_by_as_long_as_it_is_held(start: Start) {
+    let (mut gateway, stream) = greeted(start, r#"{"deadline_ms":20}"#);
+    let (first, number) = gateway.ask_on(stream);
+    gateway.filter.on_stream_message(stream, &held(number, 500));
+    gateway.pass_time(490);
+    gateway.filter.on_tick(ROOT);
+    assert_eq!(gateway.request(first).resumed, 0);
+    let mut body = Vec::new();
+    assert!(brief::write(&decision(), &mut body));
+    let answer = Answer { number, status: 200, body: &body };
+    gateway.filter.on_stream_message(stream, &answer.write());
+    assert_eq!((gateway.reason(first), gateway.request(first).resumed), ("prefix".into(), 1));
+
+    let (second, number) = gateway.ask_on(stream);
+    gateway.filter.on_stream_message(stream, &held(number, 500));
+    gateway.pass_time(521);
+    gateway.filter.on_tick(ROOT);
+    gateway.assert_fell_back(second, "indexer_timeout");
+}
+
+pub fn a_held_question_that_nobody_waits_for_is_taken_back(start: Start) {
+    let (mut gateway, stream) = greeted(start, "");
+    let (asked, _) = gateway.ask_on(stream);
+    let (waiting, number) = gateway.ask_on(stream);
+    gateway.filter.on_stream_message(stream, &held(number, 500));
+    let sent = gateway.host.state().sent.len();
+    for context in [asked, waiting] {
+        gateway.filter.on_delete(context);
+    }
+    let state = gateway.host.state();
+    let back = Question { number, body: &[] }.write();
+    assert_eq!(state.sent[sent..], [(stream, back)], "the other is answered already, or soon");
+}
+
+pub fn a_refusal_for_busy_workers_is_answered_with_when_to_come_again(start: Start) {
+    let (mut gateway, stream) = greeted(start, r#"{"breaker_failures":1}"#);
+    for _ in 0..2 {
+        let (context, number) = gateway.ask_on(stream);
+        let mut body = ErrorBody::new(code::SATURATED, "busy");
+        body.error.retry_after = Some(7);
+        let body = rmp_serde::to_vec_named(&body).unwrap();
+        let answer = Answer { number, status: 503, body: &body };
+        gateway.filter.on_stream_message(stream, &answer.write());
+        let answered = gateway.request(context).answered.take();
+        let (status, headers, body) = answered.expect("an answer of our own");
+        assert_eq!((status, gateway.request(context).resumed), (503, 0));
+        assert_eq!(headers["retry-after"], "7");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "saturated");
+        assert_eq!(gateway.reason(context), "saturated");
+    }
 }

@@ -74,6 +74,7 @@ fn answer(api: &Api, body: Result<Bytes, BytesRejection>) -> Result<Answer, ApiE
         exclude: Vec::new(),
         explain: false,
         token_digest: None,
+        priority: 0,
     };
     let record = api.decide(question, started)?;
     let decision = &record.decision;

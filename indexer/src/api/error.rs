@@ -16,12 +16,14 @@ pub struct ApiError {
     code: &'static str,
     message: String,
     form: Form,
+    /// Seconds after which to try again.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// A refusal in JSON.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), form: Form::Json }
+        Self { status, code, message: message.into(), form: Form::Json, retry_after: None }
     }
 
     /// 400: what was sent can not be read.
@@ -52,7 +54,9 @@ impl ApiError {
 
 impl From<ApiError> for ErrorBody {
     fn from(error: ApiError) -> Self {
-        Self::new(error.code, error.message)
+        let mut body = Self::new(error.code, error.message);
+        body.error.retry_after = error.retry_after;
+        body
     }
 }
 
@@ -62,9 +66,13 @@ impl From<RouteError> for ApiError {
             RouteError::UnknownModel(_) => StatusCode::NOT_FOUND,
             RouteError::BlockSize(_) => StatusCode::BAD_REQUEST,
             RouteError::UnknownPolicy(_) | RouteError::Pin(..) => StatusCode::UNPROCESSABLE_ENTITY,
-            RouteError::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+            RouteError::NoWorker | RouteError::Saturated(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, error.code(), error.to_string())
+        let retry_after = match error {
+            RouteError::Saturated(seconds) => Some(seconds),
+            _ => None,
+        };
+        Self { retry_after, ..Self::new(status, error.code(), error.to_string()) }
     }
 }
 
@@ -88,8 +96,12 @@ impl From<QueryRejection> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (form, status) = (self.form, self.status);
-        form.respond(status, &ErrorBody::from(self))
+        let (form, status, retry_after) = (self.form, self.status, self.retry_after);
+        let mut response = form.respond(status, &ErrorBody::from(self));
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) async fn lifecycle(
         .and_then(|body| sent.read(&body))
         .map_err(|e| e.form(wanted))?;
     let answer = api.fleet.book().report(reports, Instant::now());
+    api.router.wake();
     Ok(wanted.respond(StatusCode::OK, &answer))
 }
 
@@ -44,6 +45,7 @@ pub(super) async fn free(
 ) -> Result<Response, ApiError> {
     let Free { request_id } = read_json(&body?)?;
     if api.fleet.book().free(&request_id, Instant::now()) {
+        api.router.wake();
         return Ok(Form::Json.respond(StatusCode::OK, &json!({ "status": "ok" })));
     }
     Err(ApiError::not_found(format!(

@@ -38,6 +38,7 @@ use warmpath_protocol::{
 pub use admin::{Admin, admin};
 pub use error::ApiError;
 pub use metrics::ApiMetrics;
+pub use text::TextLimit;
 
 use crate::fleet::Fleet;
 use crate::models::{Catalog, Names};
@@ -53,6 +54,8 @@ pub struct Api {
     pub catalog: Arc<Catalog>,
     /// The read path.
     pub router: Router,
+    /// How much text is tokenized at a time.
+    pub texts: TextLimit,
     /// What was asked and refused, counted.
     pub metrics: ApiMetrics,
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/route`: hashes in, a decision out.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -9,11 +9,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use warmpath_protocol::MESSAGE_PACK;
+use warmpath_protocol::{MESSAGE_PACK, RouteRequest};
 
 use super::error::read_json;
 use super::{Api, ApiError};
-use crate::router::{Question, Record};
+use crate::router::{Asked, Question, Record};
 
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,15 @@ pub(super) async fn route(
 ) -> Response {
     let sent = Form::sent(&headers);
     let wanted = Form::wanted(&headers, sent);
-    let decided = body.map_err(ApiError::from).and_then(|body| decided(&api, &body, sent));
+    let decided = match body.map_err(ApiError::from) {
+        Ok(body) => match ask(&api, &body, sent, |_| patience(&headers)) {
+            Ok(Asked::Decided(record)) => Ok(record),
+            // A client that leaves drops it.
+            Ok(Asked::Held(held)) => held.await.map_err(ApiError::from),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
     match decided {
         Ok(record) => wanted.respond(StatusCode::OK, &record.decision),
         Err(error) => {
@@ -75,10 +83,27 @@ pub(super) async fn route(
     }
 }
 
-/// Reads a request and decides.
-pub(super) fn decided(api: &Api, body: &[u8], form: Form) -> Result<Arc<Record>, ApiError> {
+/// How long a client waits for a decision beyond what that takes: `prefer: wait=N`, in
+/// seconds (RFC 7240).
+fn patience(headers: &HeaderMap) -> Duration {
+    let prefers = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+    let wait = prefers
+        .flat_map(|value| value.split(','))
+        .find_map(|one| one.trim().strip_prefix("wait=")?.trim().parse::<u32>().ok());
+    Duration::from_secs(wait.unwrap_or(0).into())
+}
+
+/// Reads a request and decides, or holds it for as long as its asker waits.
+pub(super) fn ask(
+    api: &Api,
+    body: &[u8],
+    form: Form,
+    patience: impl FnOnce(&RouteRequest) -> Duration,
+) -> Result<Asked, ApiError> {
     let started = Instant::now();
-    api.decide(api.router.question(form.read(body)?)?, started)
+    let request: RouteRequest = form.read(body)?;
+    let patience = patience(&request);
+    Ok(api.router.ask(api.router.question(request)?, started, patience)?)
 }
 
 impl Api {

@@ -7,10 +7,12 @@
 //! A gRPC library was rejected: it brings code generation and a message type of
 //! its own for two fields that are not even protobuf.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
@@ -20,11 +22,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, stream};
 use serde::Serialize;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use warmpath_protocol::stream::{Answer, FRAME_HEAD, GREETING, Question};
-use warmpath_protocol::{ErrorBody, brief};
+use warmpath_protocol::stream::{Answer, FRAME_HEAD, GREETING, Held, Question};
+use warmpath_protocol::{ErrorBody, RouteRequest, brief};
 
-use super::route::{Form, decided};
+use super::route::{Form, ask};
 use super::{Api, ApiError};
+use crate::router::{Asked as Asking, Held as Holding, Record};
 
 /// A piece of answers is sent once it has this many bytes.
 const PIECE: usize = 32 << 10;
@@ -45,6 +48,7 @@ pub(super) async fn decide(State(streams): State<Streams>, request: Request) -> 
         questions: Questions::new(streams.max_body_bytes),
         body: request.into_body().into_data_stream(),
         api: streams.api,
+        held: BTreeMap::new(),
         is_greeted: false,
         is_over: false,
     };
@@ -58,6 +62,8 @@ struct Answers {
     body: BodyDataStream,
     questions: Questions,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Questions that are held, by their numbers; what is taken out is given up.
+    held: BTreeMap<u32, Holding>,
     is_greeted: bool,
     is_over: bool,
 }
@@ -75,14 +81,22 @@ impl Answers {
         while !self.is_over && answers.len() < PIECE {
             match Pin::new(&mut self.body).poll_next(context) {
                 Poll::Ready(Some(Ok(piece))) => {
-                    let api = &self.api;
-                    let answer = |asked: Asked<'_>| answer(api, asked, &mut answers);
+                    let (api, held) = (&self.api, &mut self.held);
+                    let answer = |asked: Asked<'_>| answer(api, asked, held, &mut answers);
                     self.is_over = self.questions.read(&piece, answer).is_err();
                 }
                 Poll::Ready(_) => self.is_over = true,
                 Poll::Pending => break,
             }
         }
+        let api = &self.api;
+        self.held.retain(|number, held| match Pin::new(held).poll(context) {
+            Poll::Ready(decided) => {
+                write(api, *number, decided.map_err(ApiError::from), &mut answers);
+                false
+            }
+            Poll::Pending => true,
+        });
         match (answers.is_empty(), self.is_over) {
             (false, _) => Poll::Ready(Some(Ok(answers.into()))),
             (true, true) => Poll::Ready(None),
@@ -91,13 +105,29 @@ impl Answers {
     }
 }
 
-fn answer(api: &Api, asked: Asked<'_>, answers: &mut Vec<u8>) {
-    let (number, decided) = match asked {
-        Asked::Question(Question { number, body }) => {
-            (number, decided(api, body, Form::MessagePack))
-        }
-        Asked::TooLarge { number } => (number, Err(too_large())),
+fn answer(api: &Api, asked: Asked<'_>, held: &mut BTreeMap<u32, Holding>, answers: &mut Vec<u8>) {
+    let Question { number, body } = match asked {
+        Asked::Question(question) => question,
+        Asked::TooLarge { number } => return write(api, number, Err(too_large()), answers),
     };
+    if body.is_empty() {
+        held.remove(&number);
+        return;
+    }
+    let patience =
+        |request: &RouteRequest| if request.may_hold { Duration::MAX } else { Duration::ZERO };
+    match ask(api, body, Form::MessagePack, patience) {
+        Ok(Asking::Decided(record)) => write(api, number, Ok(record), answers),
+        Ok(Asking::Held(holding)) => {
+            let hold_ms = u64::try_from(holding.at_most.as_millis()).unwrap_or(u64::MAX);
+            put(answers, number, StatusCode::ACCEPTED, |out| packed(&Held { hold_ms }, out));
+            held.insert(number, holding);
+        }
+        Err(error) => write(api, number, Err(error), answers),
+    }
+}
+
+fn write(api: &Api, number: u32, decided: Result<Arc<Record>, ApiError>, answers: &mut Vec<u8>) {
     match decided {
         Ok(record) => put(answers, number, StatusCode::OK, |out| {
             brief::write(&record.decision, out) || packed(&record.decision, out)

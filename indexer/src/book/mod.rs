@@ -211,6 +211,13 @@ impl Book {
         self.end(self.key(request_id)).is_some()
     }
 
+    /// Takes back what was booked for a request that never was sent.
+    pub fn withdraw(&self, request_id: &str) {
+        if !request_id.is_empty() {
+            self.end(self.key(request_id));
+        }
+    }
+
     /// Notes what an engine reported of itself.
     pub fn engine_report(&self, rank: &RankBook, report: Report, now: Instant) {
         let mut gone = Vec::new();

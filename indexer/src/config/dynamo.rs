@@ -48,6 +48,18 @@ pub struct DynamoFlags {
     /// The same for workers with events, until those come [default: 0, never]
     #[arg(long, env = "WARMPATH_ROUTER_PREDICTED_TTL_SECS", value_name = "SECONDS")]
     pub router_predicted_ttl_secs: Option<f64>,
+    /// Share of its KV cache in use above which a worker is busy [default: none]
+    #[arg(long, env = "WARMPATH_ACTIVE_DECODE_BLOCKS_THRESHOLD", value_name = "SHARE")]
+    pub active_decode_blocks_threshold: Option<f64>,
+    /// Tokens to prefill above which a worker is busy [default: none]
+    #[arg(long, env = "WARMPATH_ACTIVE_PREFILL_TOKENS_THRESHOLD", value_name = "TOKENS")]
+    pub active_prefill_tokens_threshold: Option<f64>,
+    /// The same as a multiple of the worker's max_num_batched_tokens [default: none]
+    #[arg(long, env = "WARMPATH_ACTIVE_PREFILL_TOKENS_THRESHOLD_FRAC", value_name = "SHARE")]
+    pub active_prefill_tokens_threshold_frac: Option<f64>,
+    /// The order in which held requests go: fcfs or wspt [default: fcfs]
+    #[arg(long, env = "WARMPATH_ROUTER_QUEUE_POLICY", value_name = "NAME")]
+    pub router_queue_policy: Option<String>,
     /// Leave unread what --index-snapshot has at the start
     #[arg(long, env = "WARMPATH_ROUTER_RESET_STATES")]
     pub router_reset_states: bool,
@@ -88,6 +100,18 @@ impl DynamoFlags {
         }
         if self.no_track_active_blocks {
             lay(root, "book", json!({ "track_active_blocks": false }));
+        }
+        for (name, threshold) in [
+            ("active_decode_blocks_threshold", self.active_decode_blocks_threshold),
+            ("active_prefill_tokens_threshold", self.active_prefill_tokens_threshold),
+            ("active_prefill_tokens_threshold_frac", self.active_prefill_tokens_threshold_frac),
+        ] {
+            if let Some(threshold) = threshold {
+                lay(root, "saturation", json!({ name: threshold }));
+            }
+        }
+        if let Some(policy) = &self.router_queue_policy {
+            lay(root, "saturation", json!({ "queue_policy": policy }));
         }
         if self.no_kv_events || self.kv_events {
             root.insert("kv_events".to_owned(), json!(!self.no_kv_events));

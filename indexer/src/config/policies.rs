@@ -1,10 +1,12 @@
-//! What is said of policies and of the in-flight book.
+//! What is said of policies, of the in-flight book and of busy workers.
 
 use super::fields::Fields;
 use crate::book::BookConfig;
 use crate::policy::{CostSettings, LogitSettings, Settings, TtftSettings, TwoTierSettings};
+use crate::saturation::{QueuePolicy, SaturationConfig};
 
 const DAY_MS: u64 = 86_400_000;
+const MINUTE_MS: u64 = 60_000;
 
 /// The fields `policy`, `policy_seed` and `policies` of a mapping.
 pub(super) fn settings(fields: &mut Fields<'_, '_>) -> Settings {
@@ -58,6 +60,42 @@ fn logit(mut fields: Fields<'_, '_>) -> LogitSettings {
 fn two_tier(mut fields: Fields<'_, '_>) -> TwoTierSettings {
     let mut settings = TwoTierSettings::default();
     amounts!(fields, settings: cache_threshold, balance_abs_threshold, balance_rel_threshold)
+}
+
+pub(super) fn saturation(mut fields: Fields<'_, '_>) -> SaturationConfig {
+    let default = SaturationConfig::default();
+    let queue_policy = match fields.text("queue_policy").as_deref() {
+        None => default.queue_policy,
+        Some("fcfs") => QueuePolicy::Fcfs,
+        Some("wspt") => QueuePolicy::Wspt,
+        Some(other) => {
+            fields.error("queue_policy", format_args!("expected fcfs or wspt, found {other:?}"));
+            default.queue_policy
+        }
+    };
+    let saturation = SaturationConfig {
+        active_decode_blocks_threshold: fields.amount("active_decode_blocks_threshold"),
+        active_prefill_tokens_threshold: fields.amount("active_prefill_tokens_threshold"),
+        active_prefill_tokens_threshold_frac: fields.amount("active_prefill_tokens_threshold_frac"),
+        hold_ms: fields.number("hold_ms", 0, MINUTE_MS).unwrap_or(default.hold_ms),
+        max_held: fields
+            .number("max_held", 1, 1 << 16)
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(default.max_held),
+        queue_policy,
+        ageing_ms: fields.number("ageing_ms", 1, DAY_MS).unwrap_or(default.ageing_ms),
+        refuse: fields.truth("refuse").unwrap_or(default.refuse),
+        retry_after_s: fields.number("retry_after_s", 0, 3600).unwrap_or(default.retry_after_s),
+    };
+    if (saturation.hold_ms > 0 || saturation.refuse) && !saturation.has_threshold() {
+        fields.error(
+            "hold_ms",
+            "holding and refusing need a threshold: active_decode_blocks_threshold, \
+             active_prefill_tokens_threshold or active_prefill_tokens_threshold_frac",
+        );
+    }
+    fields.finish();
+    saturation
 }
 
 pub(super) fn book(mut fields: Fields<'_, '_>) -> BookConfig {

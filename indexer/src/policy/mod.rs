@@ -71,6 +71,8 @@ pub struct Candidate {
     pub new_blocks: f64,
     /// Number of the last decision for it; 0 before the first.
     pub turn: u64,
+    /// Whether it has as much to do as it should; it is passed over while another is not.
+    pub busy: bool,
 }
 
 impl Candidate {

@@ -51,6 +51,12 @@ impl Router {
         if self.fleet.book().config().track_active_blocks {
             self.look_at_active(seats, hashes, &at, &mut candidates);
         }
+        if self.saturation.has_threshold() {
+            for (seat, candidate) in seats.iter().zip(&mut candidates) {
+                let kv_blocks = seat.worker.kv_blocks(seat.rank);
+                candidate.busy = self.saturation.is_busy(seat.worker, kv_blocks, candidate);
+            }
+        }
         candidates
     }
 

@@ -5,6 +5,7 @@ use rand::rngs::SmallRng;
 use warmpath_radix::WorkerId;
 
 use super::seats::Seat;
+use crate::policy::Candidate;
 
 /// How many endpoints follow the chosen one.
 const FALLBACKS: usize = 2;
@@ -13,6 +14,14 @@ const FALLBACKS: usize = 2;
 pub(super) fn mend(scores: &mut Vec<f64>, candidates: usize) {
     scores.resize(candidates, f64::NEG_INFINITY);
     scores.iter_mut().filter(|score| score.is_nan()).for_each(|nan| *nan = f64::NEG_INFINITY);
+}
+
+/// Who is busy loses against whoever is not.
+pub(super) fn pass_over_busy(scores: &mut [f64], candidates: &[Candidate]) {
+    if candidates.iter().any(|one| !one.busy) {
+        let busy = scores.iter_mut().zip(candidates).filter(|(_, one)| one.busy);
+        busy.for_each(|(score, _)| *score = f64::NEG_INFINITY);
+    }
 }
 
 /// The seat of the greatest score, at random among equals, of other workers

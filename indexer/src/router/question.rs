@@ -54,6 +54,8 @@ pub struct Question {
     pub explain: bool,
     /// Digest of all token ids.
     pub token_digest: Option<u64>,
+    /// Higher goes first while requests are held.
+    pub priority: i32,
 }
 
 /// Why there is no decision.
@@ -71,6 +73,10 @@ pub enum RouteError {
     /// The pinned worker can not take the request.
     #[error("pinned worker {0:?} {1}")]
     Pin(String, &'static str),
+    /// All workers are busy, and the operator wants such requests refused; try again in
+    /// so many seconds.
+    #[error("all workers are busy; try again in {0} s")]
+    Saturated(u64),
     /// Nobody can take the request.
     #[error("no worker is up for the request")]
     NoWorker,
@@ -84,6 +90,7 @@ impl RouteError {
             Self::BlockSize(_) => code::BAD_REQUEST,
             Self::UnknownPolicy(_) => code::UNKNOWN_POLICY,
             Self::Pin(..) => code::PIN_UNAVAILABLE,
+            Self::Saturated(_) => code::SATURATED,
             Self::NoWorker => code::NO_WORKER,
         }
     }

@@ -52,6 +52,7 @@ impl Scored {
             score: self.score.clamp(f64::MIN, f64::MAX),
             overlap_blocks: self.candidate.overlap_blocks,
             predicted_blocks: self.candidate.predicted_blocks,
+            busy: self.candidate.busy,
             kv_usage: self.candidate.load.kv_usage,
             waiting: self.candidate.load.waiting,
         }

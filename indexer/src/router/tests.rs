@@ -9,6 +9,7 @@ use crate::load::Report;
 use crate::policy::{Policy, Settings};
 
 mod golden;
+mod held;
 mod policies;
 mod predicted;
 

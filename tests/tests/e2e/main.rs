@@ -14,6 +14,7 @@ mod failures;
 mod manifests;
 mod predicted;
 mod routing;
+mod saturation;
 mod seeds;
 mod snapshots;
 mod steering;
