@@ -32,6 +32,9 @@ enum What {
     /// Every routing policy on simulated workers, in virtual time
     #[command(disable_help_flag = true)]
     Routing(Passed),
+    /// Token ids to block hashes, beside dynamo-kv-router's
+    #[command(disable_help_flag = true)]
+    Blocks(Passed),
     /// The prefix index beside dynamo-kv-router's three
     #[command(disable_help_flag = true)]
     Radix(Radix),
@@ -97,6 +100,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Gateway(arguments) => gateway::run(arguments).await,
         What::Engine(arguments) => engine::run(arguments).await,
+        What::Blocks(passed) => program("radix", Some("blocks"), &passed.rest),
         What::Routing(passed) => package("routing", &passed.rest),
         What::Radix(arguments) if arguments.through_indexer => radix::run(arguments.json).await,
         What::Radix(arguments) => package("radix", &arguments.passed()),
@@ -109,14 +113,20 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
 
 /// Builds a package under `benches/` as released, and runs it.
 fn package(name: &str, arguments: &[OsString]) -> Result<()> {
+    program(name, None, arguments)
+}
+
+/// The same with one of a package's programs that is not its first.
+fn program(name: &str, program: Option<&str>, arguments: &[OsString]) -> Result<()> {
     let manifest = build::workspace_root().join("benches").join(name).join("Cargo.toml");
     let mut command = build::cargo();
     command.args(["run", "--release", "--quiet", "--manifest-path"]).arg(manifest);
+    command.args(program.into_iter().flat_map(|program| ["--bin", program]));
     // Paths among the arguments are meant from where the caller is.
     command.current_dir(std::env::current_dir()?);
     let status = command.arg("--").args(arguments).status()?;
     if !status.success() {
-        bail!("the benchmark {name} ended with {status}");
+        bail!("the benchmark {} ended with {status}", program.unwrap_or(name));
     }
     Ok(())
 }

@@ -107,17 +107,18 @@ fn blocks_of_a_stream() -> usize {
 /// Starts an indexer and publishes all events to it: its processor time in microseconds,
 /// batches per second, and itself.
 async fn publish_to(folder: &TempDir, block_size: u32) -> Result<(f64, f64, Indexer)> {
-    let mut publishers = Vec::new();
+    let (mut publishers, mut servers) = (Vec::new(), Vec::new());
     for worker in 0..WORKERS {
+        servers.push(super::gateway::wire::worker().await?);
         publishers.push(Publisher::bind(worker, block_size).await?);
     }
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
     let engines: Vec<Engine> = publishers
         .iter()
-        .enumerate()
-        .map(|(worker, publisher)| Engine {
+        .zip(servers)
+        .map(|(publisher, http)| Engine {
             kind: EngineKind::Vllm,
-            http: SocketAddr::from(([127, 0, 0, 1], 10 + worker as u16)),
+            http,
             events: publisher.address,
             replay: nobody,
             metrics: None,
@@ -148,7 +149,7 @@ async fn arrived(indexer: &Indexer, last: u64) -> Result<()> {
         let list = indexer.get("/v1/workers").await?;
         let workers = list["workers"].as_array().map_or(&[][..], Vec::as_slice);
         let reached = |worker: &serde_json::Value| {
-            worker["ranks"][0]["last_seq"].as_u64().is_some_and(|seq| seq >= last)
+            worker["ranks"][0]["events"]["last_seq"].as_u64().is_some_and(|seq| seq >= last)
         };
         if workers.len() == WORKERS && workers.iter().all(reached) {
             return Ok(());

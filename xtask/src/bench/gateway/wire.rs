@@ -69,7 +69,7 @@ fn whole(bytes: &[u8]) -> Result<Option<(u16, usize)>> {
 }
 
 /// A worker that answers at once, until the process ends; where it listens.
-pub(super) async fn worker() -> Result<SocketAddr> {
+pub(in crate::bench) async fn worker() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
