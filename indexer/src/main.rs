@@ -95,8 +95,8 @@ async fn stop_on_signal(shutdown: CancellationToken) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping");
     shutdown.cancel();
+    tracing::info!("stopping");
 }
 
 fn log_to_stderr(format: LogFormat) {
@@ -107,6 +107,8 @@ fn log_to_stderr(format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // Else it says on stderr that stderr is closed, which panics.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => lines.init(),

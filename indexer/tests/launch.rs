@@ -199,6 +199,18 @@ fn a_worker_that_does_not_end_when_asked_is_killed() {
 }
 
 #[test]
+fn a_closed_log_does_not_keep_it_from_stopping() {
+    let http = ports(6);
+    let mut command = command(http, &[]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    let mut launcher = Launcher { child, http, log: tempfile::NamedTempFile::new().unwrap() };
+    assert!(launcher.list().contains("workers:"));
+    launcher.signal(Signal::TERM);
+    assert!(launcher.wait().success());
+}
+
+#[test]
 fn a_taken_port_is_named_before_anything_starts() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

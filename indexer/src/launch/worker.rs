@@ -1,6 +1,7 @@
 //! One worker's processes: started, watched, restarted, stopped.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,7 +190,8 @@ async fn forward(lines: impl AsyncRead + Unpin, id: u16, tail: Arc<Mutex<VecDequ
     while lines.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         line.clear();
-        eprintln!("worker {id}: {text}");
+        // Where nobody reads any more the engine must not wait for a full pipe.
+        let _ = writeln!(std::io::stderr(), "worker {id}: {text}");
         let mut tail = tail.lock();
         if tail.len() == TAIL {
             tail.pop_front();
