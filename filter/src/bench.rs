@@ -146,12 +146,12 @@ impl Bench {
         };
         let mut reader = BodyReader::new(self.endpoint);
         for chunk in body.chunks(self.chunk) {
-            reader.feed(chunk).map_err(|refusal| refusal.to_string())?;
+            reader.feed(chunk, cache).map_err(|refusal| refusal.to_string())?;
             run.read_ns = run.read_ns.saturating_add(lap(&mut run.longest_ns));
         }
         let request = reader.finish().map_err(|refusal| refusal.to_string())?;
         run.read_ns = run.read_ns.saturating_add(lap(&mut run.longest_ns));
-        let mut job = self.begin(usable, request)?;
+        let mut job = self.begin(usable, request, cache)?;
         run.begin_ns = lap(&mut run.longest_ns);
         let hashed: Hashed = loop {
             run.slices = run.slices.saturating_add(1);
@@ -167,7 +167,12 @@ impl Bench {
         Ok(run)
     }
 
-    fn begin(&self, usable: &Usable<'_>, request: Request) -> Result<Job, String> {
+    fn begin(
+        &self,
+        usable: &Usable<'_>,
+        request: Request,
+        cache: &mut Cache,
+    ) -> Result<Job, String> {
         let want = Want {
             block_sizes: &usable.entry.block_sizes,
             seed: warmpath_blocks::seed(None, None),
@@ -175,7 +180,8 @@ impl Bench {
             digest: false,
         };
         // 2026-11-20: a template that writes the date writes the same one each time.
-        usable.model.begin(request, 1_795_176_000, want).map_err(|refusal| refusal.to_string())
+        let job = usable.model.begin(request, 1_795_176_000, want, cache);
+        job.map_err(|refusal| refusal.to_string())
     }
 }
 

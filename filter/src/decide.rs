@@ -12,8 +12,8 @@ use crate::config::{Config, Destination};
 use crate::host::Reply;
 use crate::inbound::{CLUSTER_HEADER, ENDPOINT_HEADER, Overrides, RANK_HEADER, WORKER_HEADER};
 use crate::message;
-use crate::models::Models;
 use crate::reason::Fallback;
+use crate::task::Tools;
 
 /// All scores that fit into so many bytes are reported: clients refuse
 /// responses with larger headers.
@@ -43,8 +43,7 @@ pub enum Draft {
 pub fn draft(
     request: Request,
     overrides: &Overrides,
-    models: &Models,
-    config: &Config,
+    tools: &mut Tools<'_>,
     unix_seconds: u64,
 ) -> Result<Draft, Fallback> {
     let pin = overrides.worker.as_deref().map(str::parse::<Pin>).transpose();
@@ -58,22 +57,22 @@ pub fn draft(
         pin,
         ..RouteRequest::default()
     });
-    let begun = models.find(&request.model).and_then(|usable| {
+    let begun = tools.models.find(&request.model).and_then(|usable| {
         let adapter = usable.entry.adapter(&request.model);
         bare.adapter = adapter.map(str::to_owned);
         let want = Want {
             block_sizes: &usable.entry.block_sizes,
             seed: blocks::seed(adapter, request.cache_salt.as_deref()),
-            max_tokens: config.max_prompt_tokens,
+            max_tokens: tools.config.max_prompt_tokens,
             digest: overrides.explain,
         };
-        let job = usable.model.begin(request, unix_seconds, want);
+        let job = usable.model.begin(request, unix_seconds, want, tools.cache);
         let job = job.map_err(|refusal| Fallback::Refused(refusal.name()))?;
         Ok((job, Arc::clone(usable.model)))
     });
     match begun {
         Ok((job, model)) => Ok(Draft::Hash { bare, job, model }),
-        Err(Fallback::NoTable) if config.text_fallback => Ok(Draft::Text),
+        Err(Fallback::NoTable) if tools.config.text_fallback => Ok(Draft::Text),
         Err(_) if is_pinned => Ok(Draft::Ask(bare)),
         Err(fallback) => Err(fallback),
     }

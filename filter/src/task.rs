@@ -100,7 +100,7 @@ impl Task {
             match std::mem::replace(&mut self.stage, Stage::Over) {
                 Stage::Reading(mut upload) => {
                     let until = began.saturating_add(tools.config.slice);
-                    if let Err(fallback) = upload.read_on(tools.host, until) {
+                    if let Err(fallback) = upload.read_on(tools.host, tools.cache, until) {
                         return Some(Err(fallback));
                     }
                     let size = upload.size;
@@ -130,12 +130,12 @@ impl Task {
         }
     }
 
-    fn begin(&self, tools: &Tools<'_>, upload: Upload) -> Result<Begun, Fallback> {
+    fn begin(&self, tools: &mut Tools<'_>, upload: Upload) -> Result<Begun, Fallback> {
         let size = upload.size;
         let (inbound, request, share) = upload.finish()?;
         let seconds = self.since.as_secs();
         let prepared = |asking| Prepared { asking, tokens: 0, reused_tokens: 0, cut: None };
-        match decide::draft(request, &inbound.overrides, tools.models, tools.config, seconds)? {
+        match decide::draft(request, &inbound.overrides, tools, seconds)? {
             Draft::Hash { bare, job, model } => {
                 let hashing = Hashing { inbound, size, bare: *bare, job, model, _share: share };
                 Ok(Begun::Hashing(Box::new(hashing)))

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use warmpath_prompt::{BodyReader, Endpoint, Request};
+use warmpath_prompt::{BodyReader, Cache, Endpoint, Request};
 
 use crate::host::Host;
 use crate::inbound::Inbound;
@@ -60,8 +60,14 @@ impl Upload {
     }
 
     /// Reads on, piece by piece, until all is read or it is `until`. At least one piece
-    /// is read. The stream must be the one that the host acts for.
-    pub fn read_on(&mut self, host: &dyn Host, until: Duration) -> Result<(), Fallback> {
+    /// is read, of a chat only what `cache` does not know. The stream must be the one that the
+    /// host acts for.
+    pub fn read_on(
+        &mut self,
+        host: &dyn Host,
+        cache: &mut Cache,
+        until: Duration,
+    ) -> Result<(), Fallback> {
         while !self.is_read() {
             let length = self.size.saturating_sub(self.read).min(PIECE);
             let piece = host.request_body(self.read, length).map_err(|_| Fallback::BodyUnread)?;
@@ -70,7 +76,8 @@ impl Upload {
             }
             self.read = self.read.saturating_add(piece.len());
             self.share.set(self.read);
-            self.reader.feed(&piece).map_err(|refusal| Fallback::Refused(refusal.name()))?;
+            let fed = self.reader.feed(&piece, cache);
+            fed.map_err(|refusal| Fallback::Refused(refusal.name()))?;
             if !self.is_read() && host.now() >= until {
                 break;
             }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use warmpath_prompt::{ChatTemplate, ModelFolder, ModelSpec};
+use anyhow::{Context, Result, anyhow};
+use warmpath_prompt::{ChatTemplate, ContentFormat, ModelFolder, ModelSpec};
 
-use crate::bodies::{Bodies, bodies};
+use crate::bodies::{Bodies, Chat, bodies, template};
 use crate::texts;
 
 /// Where the repository is, which has texts and a template.
@@ -47,22 +47,26 @@ pub(crate) fn make(folder: &Path, tokenizer: &Path) -> Result<Made> {
     std::fs::write(folder.join("spec.json"), serde_json::to_vec(&spec(tokenizer)?)?)?;
     let folder = folder.join("bodies");
     std::fs::create_dir_all(&folder)?;
-    let Bodies { warm_up, first, second, long } = bodies(of("chat"));
-    let all = [("warm-up", warm_up), ("first", first), ("second", second), ("long", long)];
+    let Bodies { chats, long } = bodies(of("chat"));
+    let mut all = vec![("long".to_owned(), long)];
+    for Chat { kind, first, second } in chats {
+        all.push((format!("first {kind}"), first));
+        all.push((format!("second {kind}"), second));
+    }
     for (name, body) in all {
-        std::fs::write(folder.join(name).with_extension("json"), body)?;
+        std::fs::write(folder.join(name.trim_end()).with_extension("json"), body)?;
     }
     Ok(Made { compile_ms, table_mb, refused })
 }
 
-/// The folder's own templates, or those of the model in the repository.
+/// The folder's own templates, or one of the repository's.
 fn spec(tokenizer: &Path) -> Result<ModelSpec> {
     let mut spec = ModelFolder::load(tokenizer).map(|folder| folder.spec).unwrap_or_default();
     if spec.templates.is_empty() {
-        let tiny = ModelFolder::load(&repository().join("tests/models/tiny"))?;
-        let default: Option<ChatTemplate> = tiny.spec.templates.get("default").cloned();
-        spec.templates.extend(default.map(|template| ("default".to_owned(), template)));
-        spec.special_tokens.extend(tiny.spec.special_tokens);
+        let json = std::fs::read_to_string(tokenizer.join("tokenizer.json"))?;
+        let source = std::fs::read_to_string(repository().join(template(&json)))?;
+        let template = ChatTemplate::new(source, ContentFormat::String).map_err(|e| anyhow!(e))?;
+        spec.templates.insert("default".to_owned(), template);
     }
     Ok(spec)
 }

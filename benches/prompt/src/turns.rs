@@ -65,28 +65,36 @@ pub(crate) fn measure(engine: Engine, folder: &Path) -> Result<Option<Turns>> {
     };
     let spec: ModelSpec = serde_json::from_slice(&read("spec.json")?)?;
     let model = Model::new(spec, encoder)?;
+    let mut bodies = Vec::new();
+    for kind in [" warm-up", "", " short", " tools"] {
+        let mut cache = Cache::new(CACHE);
+        for turn in ["first", "second"] {
+            let body = read(&format!("bodies/{turn}{kind}.json"))?;
+            bodies.push(one(&model, &mut cache, &format!("{turn} turn{kind}"), &body)?);
+        }
+    }
     // What runs for the first time is slow for reasons of its own.
-    one(&model, &mut Cache::new(CACHE), "warm-up", &read("bodies/warm-up.json")?)?;
-    let mut cache = Cache::new(CACHE);
-    let first = one(&model, &mut cache, "first turn", &read("bodies/first.json")?)?;
-    let second = one(&model, &mut cache, "second turn", &read("bodies/second.json")?)?;
-    let long = one(&model, &mut Cache::new(CACHE), "long", &read("bodies/long.json")?)?;
+    bodies.drain(..2);
     let whole = |body: &Body| body.parse_us + body.hash_us;
-    let second_to_first = whole(&second) / whole(&first);
-    Ok(Some(Turns { bodies: vec![first, second, long], second_to_first }))
+    let second_to_first = match &*bodies {
+        [first, second, ..] => whole(second) / whole(first),
+        _ => 0.0,
+    };
+    bodies.push(one(&model, &mut Cache::new(CACHE), "long", &read("bodies/long.json")?)?);
+    Ok(Some(Turns { bodies, second_to_first }))
 }
 
 fn one(model: &Model, cache: &mut Cache, name: &str, body: &[u8]) -> Result<Body> {
     let start = Clock::now();
     let mut reader = BodyReader::new(Endpoint::Chat);
     for chunk in body.chunks(CHUNK) {
-        reader.feed(chunk)?;
+        reader.feed(chunk, cache)?;
     }
     let request = reader.finish()?;
     let parse_us = start.elapsed().as_secs_f64() * 1e6;
     let start = Clock::now();
     let want = Want { block_sizes: &[16], seed: 0, max_tokens: None, digest: false };
-    let mut job = model.begin(request, 0, want)?;
+    let mut job = model.begin(request, 0, want, cache)?;
     let (mut slices, mut longest_slice_us) = (0, 0.0_f64);
     let hashed = loop {
         let slice = Clock::now();

@@ -32,7 +32,7 @@ pub(crate) fn check(data: &[u8]) {
         return;
     }
     for content in [ContentFormat::String, ContentFormat::Openai] {
-        let template = ChatTemplate { source: source.to_owned(), content };
+        let Ok(template) = ChatTemplate::new(source.to_owned(), content) else { return };
         let mut spec = ModelSpec::default();
         spec.templates.insert("default".to_owned(), template);
         let Ok(model) = Model::new(spec, Box::new(Length)) else { return };

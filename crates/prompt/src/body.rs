@@ -13,13 +13,14 @@ mod paths;
 mod pooling;
 mod responses;
 
-pub(crate) use chat::Chat;
+pub(crate) use chat::{Chat, Each, known};
 pub(crate) use completions::{Completions, Prompt};
 pub(crate) use message::{Message, Part};
 pub use paths::Endpoint;
 
 use crate::Refusal;
 use crate::json::{Dict, Json, JsonError};
+use crate::trail::Trail;
 
 /// A body that was read; [`Model::tokenize`](crate::Model::tokenize) makes its token ids.
 #[derive(Clone, Debug)]
@@ -70,7 +71,7 @@ pub(crate) enum Side {
 }
 
 /// Reads the body of a request to `endpoint`.
-pub(crate) fn read(endpoint: Endpoint, body: Json) -> Result<Request, Refusal> {
+pub(crate) fn read(endpoint: Endpoint, body: Json, trail: Trail) -> Result<Request, Refusal> {
     let Json::Dict(mut body) = body else {
         return Err(Refusal::NotJson);
     };
@@ -86,7 +87,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Json) -> Result<Request, Refusal> {
     let (prompt, fitting) = match endpoint {
         Endpoint::Chat => {
             let fitting = fitting(&body, false, Side::Left)?;
-            (chat::read(body)?, fitting)
+            (chat::read(body, trail)?, fitting)
         }
         Endpoint::Completions => {
             let fitting = fitting(&body, true, Side::Left)?;

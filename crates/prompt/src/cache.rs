@@ -1,13 +1,15 @@
 //! What earlier prompts of a VM leave to later ones: ids of text, hashes of prefixes.
 //!
-//! Two things are kept. Of a *prefix*, that is a run of segments from the prompt's start:
+//! Three things are kept. Of a *prefix*, that is a run of segments from the prompt's start:
 //! the block hashes that its last few segments added, and the tokens of the blocks that
 //! they left unfinished. So an unchanged prefix costs one hash over its text and a look-up
 //! for each message, and neither are ids copied nor blocks hashed. It takes about a
 //! seventh of the text's size, and is kept when first seen, because the second turn of a
 //! conversation is its first use. Of a *segment*, a stretch of text between special
 //! tokens: its ids, for text that comes again behind another prefix. They take as much as
-//! the text, so that they are kept from the second time on that they had to be made.
+//! the text, so that they are kept from the second time on that they had to be made. Of a
+//! *message* with all before it: what followed, and where the rendering may be gone on
+//! from (see [`crate::trail`] and `crate::job`).
 //!
 //! Keys are 128-bit XXH3 hashes of all that the result depends on: the model (each loaded
 //! one has a number of its own), the text, the segments' borders; for prefixes the block
@@ -35,6 +37,7 @@ pub struct Cache {
     seen: Vec<u32>,
     hits: u64,
     misses: u64,
+    pub(crate) resumed: u64,
 }
 
 /// What a [`Cache`] holds and did.
@@ -52,6 +55,8 @@ pub struct CacheStats {
     pub misses: u64,
     /// Entries that made room for others.
     pub evicted: u64,
+    /// Renderings that went on from where an earlier turn was.
+    pub resumed: u64,
 }
 
 /// Of the budget, one word in so many bytes remembers segments seen once.
@@ -68,6 +73,7 @@ impl Cache {
             seen,
             hits: 0,
             misses: 0,
+            resumed: 0,
         }
     }
 
@@ -80,6 +86,7 @@ impl Cache {
             hits: self.hits,
             misses: self.misses,
             evicted: self.store.evicted,
+            resumed: self.resumed,
         }
     }
 
@@ -107,6 +114,11 @@ impl Cache {
         self.store.put(name.key(), words);
     }
 
+    /// Keeps `words` under `name`, instead of what is there.
+    pub(crate) fn replace(&mut self, name: Name, words: &[u32]) {
+        self.store.replace(name.key(), words);
+    }
+
     /// Whether `name` was seen lately; it is from now on.
     pub(crate) fn was_seen(&mut self, name: Name) -> bool {
         let (high, low) = name.key();
@@ -130,6 +142,19 @@ pub(crate) struct Name(u128);
 impl Name {
     pub(crate) fn bytes(self) -> [u8; 16] {
         self.0.to_le_bytes()
+    }
+
+    pub(crate) fn words(self) -> [u32; 4] {
+        let bytes = self.bytes();
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        words
+    }
+
+    pub(crate) fn of_words(words: [u32; 4]) -> Name {
+        Name(words.iter().rev().fold(0, |name, word| name << 32 | u128::from(*word)))
     }
 
     fn key(self) -> Key {

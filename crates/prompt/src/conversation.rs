@@ -8,8 +8,9 @@ use crate::Refusal;
 use crate::body::{Message, Part};
 use crate::json::Dict;
 use crate::spec::ContentFormat;
+use crate::template::Watch;
 use crate::template::python::is_space;
-use crate::template::value;
+use crate::template::value::{self, Entries};
 use minijinja::Value;
 use std::sync::Arc;
 
@@ -66,8 +67,10 @@ impl<'a> Conversation<'a> {
     }
 
     /// The template's `messages`.
-    pub(crate) fn messages(&self) -> Value {
-        value::list(self.turns.iter().map(Turn::value).collect())
+    pub(crate) fn messages(&self, watch: &Arc<Watch>) -> Value {
+        let turns = self.turns.iter().enumerate();
+        let turns = turns.map(|(at, turn)| value::message(watch, at, turn.entries()));
+        value::messages(watch, turns.collect())
     }
 
     fn leave_open(&mut self, template: &str) -> Result<(), Refusal> {
@@ -107,6 +110,11 @@ impl<'a> Conversation<'a> {
         }
         Ok(rendered)
     }
+}
+
+/// What the template sees of a message that needs nothing of the others.
+pub(crate) fn entries(message: &Message, format: ContentFormat) -> Result<Entries, Refusal> {
+    Ok(turn(message, format)?.entries())
 }
 
 fn turn(message: &Message, format: ContentFormat) -> Result<Turn<'_>, Refusal> {
@@ -185,7 +193,7 @@ fn with_one_system_message(mut turns: Vec<Turn<'_>>) -> Vec<Turn<'_>> {
 }
 
 impl Turn<'_> {
-    fn value(&self) -> Value {
+    fn entries(&self) -> Entries {
         let content = match &self.content {
             Content::Text(text) => Value::from(text.clone()),
             Content::Parts(items) => value::list(items.iter().map(Item::value).collect()),
@@ -196,7 +204,7 @@ impl Turn<'_> {
             // Set for developers only; a converted one has it no more.
             !(self.role == "system" && &**key == "tools" && value.is_none())
         }));
-        value::dict(entries)
+        entries
     }
 }
 

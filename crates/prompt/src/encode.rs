@@ -20,6 +20,12 @@ pub trait Encode: Send + Sync {
         (at < text.len()).then_some(Segment::Text { start: at, end: text.len(), first: false })
     }
 
+    /// Whether the segments of `text` up to `end`, where one ends, are the same whatever
+    /// follows `text`, and so are those behind `end` whatever stands before it.
+    fn is_settled(&self, _text: &str, _end: usize) -> bool {
+        false
+    }
+
     /// Appends ids of a text segment: those of some `budget` bytes, or of what is left.
     /// `progress` is this segment's, from the first call on.
     fn encode_some(
@@ -42,6 +48,10 @@ impl<E: Encode + ?Sized> Encode for Arc<E> {
 
     fn next_segment(&self, cursor: &mut Cursor, at: usize, text: &str) -> Option<Segment> {
         (**self).next_segment(cursor, at, text)
+    }
+
+    fn is_settled(&self, text: &str, end: usize) -> bool {
+        (**self).is_settled(text, end)
     }
 
     fn encode_some(

@@ -6,12 +6,14 @@
 //! last such place is tokenized and hashed. A slice is bounded by what it tokenizes, so
 //! that a long prompt does not hold up the thread that it shares.
 
+mod turn;
 mod walk;
 
 use crate::body::{Asked, Fitting};
 use crate::cache::Cache;
 use crate::model::{Source, fitted};
 use crate::{Model, Refusal, Request};
+use turn::{Rendered, Turn};
 use walk::{Known, Walk};
 use warmpath_blocks::{BlockHasher, local_hashes, token_digest};
 
@@ -45,6 +47,8 @@ pub struct Job {
     most: u64,
     digest: bool,
     stage: Stage,
+    /// What the next turn is to begin with.
+    turn: Option<Box<Turn>>,
 }
 
 #[derive(Debug)]
@@ -85,34 +89,51 @@ pub struct Hashed {
 }
 
 impl Model {
-    /// Begins to hash the prompt of `request`: renders it.
+    /// Begins to hash the prompt of `request`: renders what of it `cache` does not know.
     ///
-    /// `unix_seconds` is the time now, for templates that write the date.
+    /// `unix_seconds` is the time now, for templates that write the date. `cache` is the
+    /// one that the body was read with, and that [`Job::advance`] gets.
     pub fn begin(
         &self,
         request: Request,
         unix_seconds: u64,
         want: Want<'_>,
+        cache: &mut Cache,
     ) -> Result<Job, Refusal> {
         let Request { mut prompt, fitting, .. } = request;
         if let Asked::Completions(completions) | Asked::Pairs(completions) = &mut prompt {
             completions.prompts.truncate(1);
         }
-        let source = self.sources(&prompt, fitting, unix_seconds)?.into_iter().next();
         let (prefix, suffix) = self.around(fitting);
-        let media = matches!(source, Some(Source::Rendered { media: true, .. }));
-        let collected = want.digest || fitting.keep.is_some() || media;
-        let stage = match source {
-            Some(Source::Ids(ids)) => Stage::Ids(ids),
-            Some(source) if collected => {
-                Stage::Collected(Box::new(Walk::new(source, BlockHasher::default())))
+        let hasher = || {
+            let mut hasher = BlockHasher::new(want.block_sizes, want.seed);
+            hasher.tokens().extend(prefix);
+            hasher
+        };
+        let mut left = None;
+        let stage = match &prompt {
+            Asked::Chat(chat) if !want.digest && fitting.keep.is_none() && !chat.media => {
+                let hasher = hasher();
+                let Rendered { text, chain, turn } =
+                    turn::render(self, chat, unix_seconds, &hasher, cache)?;
+                left = turn;
+                let mut walk = Walk::new(Source::Rendered { text, media: false }, hasher);
+                walk.go_on(turn::first_byte(&chain), &chain, cache, self.number());
+                Stage::Prefixes(Box::new(walk))
             }
-            Some(source) => {
-                let mut hasher = BlockHasher::new(want.block_sizes, want.seed);
-                hasher.tokens().extend(prefix);
-                Stage::Prefixes(Box::new(Walk::new(source, hasher)))
+            prompt => {
+                let source = self.sources(prompt, fitting, unix_seconds)?.into_iter().next();
+                let media = matches!(source, Some(Source::Rendered { media: true, .. }));
+                let collected = want.digest || fitting.keep.is_some() || media;
+                match source {
+                    Some(Source::Ids(ids)) => Stage::Ids(ids),
+                    Some(source) if collected => {
+                        Stage::Collected(Box::new(Walk::new(source, BlockHasher::default())))
+                    }
+                    Some(source) => Stage::Prefixes(Box::new(Walk::new(source, hasher()))),
+                    None => Stage::Ids(Vec::new()),
+                }
             }
-            None => Stage::Ids(Vec::new()),
         };
         let empty = match &stage {
             Stage::Prefixes(walk) | Stage::Collected(walk) => {
@@ -130,6 +151,7 @@ impl Model {
             most: want.max_tokens.unwrap_or(u64::MAX),
             digest: want.digest,
             stage,
+            turn: left,
         })
     }
 }
@@ -151,7 +173,11 @@ impl Job {
                 if !walk.advance(model.encoder(), cache, known, budget, self.most)? {
                     return Ok(Progress::More);
                 }
-                return Ok(Progress::Done(walk.finish(model.around(self.fitting).1, self.most)));
+                let hashed = walk.finish(model.around(self.fitting).1, self.most);
+                if let Some(turn) = self.turn.take().filter(|_| hashed.cut.is_none()) {
+                    turn.keep(walk.source().text(), walk.places(), model.encoder(), cache);
+                }
+                return Ok(Progress::Done(hashed));
             }
             Stage::Collected(walk) => {
                 let known = Known { model: model.number(), prefixes: false };

@@ -69,6 +69,44 @@ impl Json {
     }
 }
 
+impl Json {
+    /// Appends bytes that no other value has.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        fn sized(out: &mut Vec<u8>, kind: u8, size: usize) {
+            out.push(kind);
+            out.extend((size as u64).to_le_bytes());
+        }
+        match self {
+            Json::Null => out.push(0),
+            Json::Bool(flag) => out.push(1 + u8::from(*flag)),
+            Json::Int(number) => {
+                out.push(3);
+                out.extend(number.to_le_bytes());
+            }
+            Json::Float(number) => {
+                out.push(4);
+                out.extend(number.to_le_bytes());
+            }
+            Json::Str(text) => {
+                sized(out, 5, text.len());
+                out.extend(text.as_bytes());
+            }
+            Json::List(items) => {
+                sized(out, 6, items.len());
+                items.iter().for_each(|item| item.write(out));
+            }
+            Json::Dict(dict) => {
+                sized(out, 7, dict.0.len());
+                for (key, value) in &dict.0 {
+                    sized(out, 5, key.len());
+                    out.extend(key.as_bytes());
+                    value.write(out);
+                }
+            }
+        }
+    }
+}
+
 impl Dict {
     pub(crate) const fn new() -> Dict {
         Dict(Vec::new())

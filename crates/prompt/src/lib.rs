@@ -7,6 +7,10 @@
 //! the request is balanced without a prefix. An approximation would be worse than
 //! none, since it books cache that is not there.
 //!
+//! A chat comes back with every turn. What was there before is recognised by the bytes of
+//! its messages (`trail`), and reading, rendering (`template::watch`) and hashing (`job`)
+//! go on behind it, so that a turn costs its new text; `docs/prompts.md` says when.
+//!
 //! The crate runs natively and in the filter's VM, where nothing may panic. Feature
 //! `library` brings Hugging Face's tokenizers and reads model folders; feature
 //! `table` brings the encoder that the filter uses. What is found out from a folder
@@ -46,6 +50,7 @@ mod refusal;
 mod spec;
 mod table;
 mod template;
+mod trail;
 
 pub use body::{Endpoint, Request};
 pub use cache::{Cache, CacheStats};

@@ -3,7 +3,7 @@
 use crate::body::{Asked, Chat, Fitting, Prompt, Side};
 use crate::conversation::Conversation;
 use crate::spec::ContentFormat;
-use crate::template::{Template, value};
+use crate::template::{Template, Watch, value};
 use crate::{Encode, ModelSpec, Refusal, Request};
 use minijinja::Value;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl Model {
     pub fn new(spec: ModelSpec, encoder: Box<dyn Encode>) -> Result<Model, ModelError> {
         let mut templates = BTreeMap::new();
         for (name, template) in &spec.templates {
-            let compiled = Template::new(&template.source)
+            let compiled = Template::of_prepared(&template.source, &template.prepared)
                 .map_err(|reason| ModelError::Template { name: name.clone(), reason })?;
             templates.insert(name.clone(), (compiled, template.content));
         }
@@ -86,18 +86,38 @@ impl Model {
         Ok(ids)
     }
 
-    fn render(&self, chat: &Chat, unix_seconds: u64) -> Result<String, Refusal> {
+    /// The template for `chat`, and the form of content that it takes.
+    pub(crate) fn template(&self, chat: &Chat) -> Result<&(Template, ContentFormat), Refusal> {
         let missing = || {
             let reason = self.spec.no_templates.as_deref().unwrap_or("the folder has none");
             Refusal::NoTemplate(reason.to_owned())
         };
         let tool_use = chat.tools.as_ref().and_then(|_| self.templates.get("tool_use"));
-        let (template, format) =
-            tool_use.or_else(|| self.templates.get("default")).ok_or_else(missing)?;
-        let open = chat.continue_final_message;
-        let conversation =
-            Conversation::new(chat.messages(&self.spec)?, *format, template.source(), open)?;
+        tool_use.or_else(|| self.templates.get("default")).ok_or_else(missing)
+    }
 
+    /// The text of `chat`, `watch` noting what the template asks of its messages.
+    pub(crate) fn render(
+        &self,
+        chat: &Chat,
+        unix_seconds: u64,
+        watch: &Arc<Watch>,
+    ) -> Result<String, Refusal> {
+        let (template, format) = self.template(chat)?;
+        let open = chat.continue_final_message;
+        let messages = chat.messages(&self.spec)?;
+        let conversation = Conversation::new(&messages, *format, template.source(), open)?;
+        let variables = self.variables(chat, conversation.messages(watch))?;
+        let text = template.render_watched(variables, unix_seconds, watch, String::new())?;
+        conversation.cut(text)
+    }
+
+    /// What the template sees of `chat`, whose messages are `messages`.
+    pub(crate) fn variables(
+        &self,
+        chat: &Chat,
+        messages: Value,
+    ) -> Result<Vec<(Arc<str>, Value)>, Refusal> {
         let optional = |json: &Option<_>| json.as_ref().map_or(Value::from(()), value::from_json);
         let mut variables: Vec<(Arc<str>, Value)> = Vec::new();
         for (name, text) in &self.spec.special_tokens {
@@ -105,12 +125,12 @@ impl Model {
         }
         variables.extend(value::from_dict(&chat.variables));
         variables.extend(value::from_dict(&chat.efforts(&self.spec)?));
-        variables.push((Arc::from("messages"), conversation.messages()));
+        variables.push((Arc::from("messages"), messages));
         variables.push((Arc::from("tools"), optional(&chat.tools)));
         variables.push((Arc::from("documents"), optional(&chat.documents)));
         let generate = Value::from(chat.add_generation_prompt);
         variables.push((Arc::from("add_generation_prompt"), generate));
-        conversation.cut(template.render(variables, unix_seconds)?)
+        Ok(variables)
     }
 
     /// What of `prompt` is to be encoded, in order.
@@ -130,7 +150,7 @@ impl Model {
                 if chat.media && fitting.keep.is_some() {
                     return Err(Refusal::Unsupported("truncation of media"));
                 }
-                let text = self.render(chat, unix_seconds)?;
+                let text = self.render(chat, unix_seconds, &Arc::default())?;
                 vec![Source::Rendered { text, media: chat.media }]
             }
             Asked::Pairs(_) if self.spec.pair_scores => {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Names the JSON layout of [`ModelSpec`].
-pub const SPEC_FORMAT: &str = "warmpath-spec-2";
+pub const SPEC_FORMAT: &str = "warmpath-spec-3";
 
 /// How a model's prompts are made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,8 +49,19 @@ pub struct ModelSpec {
 pub struct ChatTemplate {
     /// Jinja source, as in the model's folder.
     pub source: String,
+    /// What is rendered instead, made of it once so that the VM need not.
+    pub prepared: String,
     /// How it takes a message's content.
     pub content: ContentFormat,
+}
+
+impl ChatTemplate {
+    /// The template of this source; the error says why it can not be compiled.
+    #[cfg(feature = "library")]
+    pub fn new(source: String, content: ContentFormat) -> Result<ChatTemplate, String> {
+        let prepared = crate::template::prepared(&source)?;
+        Ok(ChatTemplate { source, prepared, content })
+    }
 }
 
 /// How a template takes a message's content.

@@ -10,12 +10,18 @@ mod clock;
 mod globals;
 mod methods;
 pub(crate) mod python;
+#[cfg(any(test, feature = "library"))]
+mod resume;
+#[cfg(any(test, feature = "library"))]
 mod source;
 pub(crate) mod value;
+mod watch;
 
 #[cfg(feature = "library")]
 pub(crate) use source::marks_generation;
+#[cfg(any(test, feature = "library"))]
 pub(crate) use source::prepare;
+pub(crate) use watch::{Mark, Watch};
 
 use crate::Refusal;
 use minijinja::syntax::SyntaxConfig;
@@ -28,15 +34,20 @@ use std::sync::Arc;
 /// Instructions that one rendering may take. Common templates take some 50 for a
 /// message, so that this is room for thousands; a loop without end has used them up
 /// after some 10 ms in Envoy.
-const FUEL: u64 = 150_000;
+const FUEL: u64 = 165_000;
 /// Bytes that one rendering may write; bodies are limited to less.
 const MAX_OUTPUT: usize = 16 << 20;
 const NAME: &str = "chat";
+/// The filter that stands for `[::-1]`.
+const REVERSED: &str = "warmpath_reversed";
+/// The filter that stands for `+` in what is printed.
+const JOINED: &str = "warmpath_joined";
 
 /// One compiled template.
 pub(crate) struct Template {
     environment: Environment<'static>,
     source: String,
+    resumable: bool,
 }
 
 /// What `raise_exception` throws; told apart by its type.
@@ -53,7 +64,13 @@ impl std::error::Error for Raised {}
 
 impl Template {
     /// Compiles `source`; the error says what is wrong with it.
+    #[cfg(any(test, feature = "library"))]
     pub(crate) fn new(source: &str) -> Result<Template, String> {
+        Template::of_prepared(source, &prepared(source)?)
+    }
+
+    /// Compiles what [`prepared`] made of `source`.
+    pub(crate) fn of_prepared(source: &str, prepared: &str) -> Result<Template, String> {
         let mut environment = Environment::empty();
         builtins::add(&mut environment);
         let syntax = syntax().map_err(|error| error.to_string())?;
@@ -94,16 +111,22 @@ impl Template {
         });
         environment.add_filter("join", join);
         globals::add(&mut environment);
-        environment.add_filter(source::REVERSED, reversed);
-        environment.add_filter(source::JOINED, join_terms);
+        environment.add_filter(REVERSED, reversed);
+        environment.add_filter(JOINED, join_terms);
         environment.add_test("sequence", is_sequence);
         environment.add_test("iterable", is_iterable);
         environment.add_test("number", |value: Value| {
             matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || python::is_float(&value)
         });
-        let compiled = source::join_sums(&prepare(source));
-        environment.add_template_owned(NAME, compiled).map_err(|error| error.to_string())?;
-        Ok(Template { environment, source: source.to_owned() })
+        let error = |error: Error| error.to_string();
+        environment.add_template_owned(NAME, prepared.to_owned()).map_err(error)?;
+        let resumable = prepared.contains(watch::RUN);
+        Ok(Template { environment, source: source.to_owned(), resumable })
+    }
+
+    /// Whether a rendering of it may tell where it could be gone on from.
+    pub(crate) fn is_resumable(&self) -> bool {
+        self.resumable
     }
 
     /// The text as its author wrote it.
@@ -116,6 +139,9 @@ impl Template {
     #[cfg(feature = "library")]
     pub(crate) fn fails_bare(mut self, variables: Vec<(Arc<str>, Value)>) -> Option<bool> {
         self.environment.remove_global("raise_exception");
+        let mut variables = variables;
+        let watch = Value::from_object(Watch::default());
+        variables.push((Arc::from(watch::RUN), watch));
         let context = Value::from_pairs(variables);
         let rendered = self.environment.get_template(NAME).and_then(|it| it.render(context));
         match rendered.map_err(|error| error.kind()) {
@@ -126,19 +152,53 @@ impl Template {
     }
 
     /// Renders with `variables`; later ones replace earlier ones of the same name.
+    #[cfg(any(test, feature = "library"))]
     pub(crate) fn render(
+        &self,
+        variables: Vec<(Arc<str>, Value)>,
+        unix_seconds: u64,
+    ) -> Result<String, Refusal> {
+        self.render_watched(variables, unix_seconds, &Arc::default(), String::new())
+    }
+
+    /// The same, `watch` noting what is asked of the messages that have it; what is
+    /// written follows `lead`.
+    pub(crate) fn render_watched(
         &self,
         mut variables: Vec<(Arc<str>, Value)>,
         unix_seconds: u64,
+        watch: &Arc<Watch>,
+        lead: String,
     ) -> Result<String, Refusal> {
-        let now = Value::from_function(move |format: &str| clock::strftime(format, unix_seconds));
+        let clock = Arc::clone(watch);
+        let now = Value::from_function(move |format: &str| {
+            if !clock::is_date(format) {
+                clock.end();
+            }
+            clock::strftime(format, unix_seconds)
+        });
         variables.push((Arc::from("strftime_now"), now));
+        variables.push((Arc::from(watch::RUN), Value::from_dyn_object(Arc::clone(watch))));
         let context = Value::from_pairs(variables);
-        let mut out = Limited(Vec::new());
+        let mut out = Limited { bytes: lead.into_bytes(), watch };
         let template = self.environment.get_template(NAME).map_err(|error| refusal(&error))?;
         template.render_captured_to(context, &mut out).map_err(|error| refusal(&error))?;
-        String::from_utf8(out.0).map_err(|_| Refusal::Encoding)
+        String::from_utf8(out.bytes).map_err(|_| Refusal::Encoding)
     }
+}
+
+/// What is compiled in the place of `source`; the error says what is wrong with it.
+#[cfg(any(test, feature = "library"))]
+pub(crate) fn prepared(source: &str) -> Result<String, String> {
+    let prepared = source::join_sums(&prepare(source));
+    let resumable = resume::resumable(&prepared);
+    // A template that is none shall be one for its own reason.
+    let is_sound = |it: &String| Template::of_prepared(source, it).is_ok();
+    if let Some(resumable) = resumable.filter(is_sound) {
+        return Ok(resumable);
+    }
+    Template::of_prepared(source, &prepared)?;
+    Ok(prepared)
 }
 
 /// The syntax of transformers' environment.
@@ -256,14 +316,21 @@ fn is_iterable(value: Value) -> Result<bool, Error> {
     if value.kind() == ValueKind::Iterable { Ok(true) } else { is_sequence(value) }
 }
 
-struct Limited(Vec<u8>);
+struct Limited<'w> {
+    bytes: Vec<u8>,
+    watch: &'w Watch,
+}
 
-impl io::Write for Limited {
+impl io::Write for Limited<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
+        if self.watch.is_muted() {
+            return Ok(bytes.len());
+        }
+        if self.bytes.len() + bytes.len() > MAX_OUTPUT {
             return Err(io::Error::other("too much output"));
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
+        self.watch.wrote(self.bytes.len());
         Ok(bytes.len())
     }
 

@@ -21,7 +21,7 @@ static MODELS: LazyLock<[Model; 3]> = LazyLock::new(|| {
     let mut dated = folder.spec.clone();
     dated.templates.insert(
         "default".to_owned(),
-        ChatTemplate { source: DATED.to_owned(), content: ContentFormat::String },
+        ChatTemplate::new(DATED.to_owned(), ContentFormat::String).unwrap(),
     );
     let encoder = || Box::new(TableEncoder::from_bytes(table.clone()).unwrap());
     [
@@ -72,8 +72,11 @@ fn hashed(
     want: Want<'_>,
     budget: usize,
 ) -> Result<Hashed, Refusal> {
-    let request = parse(endpoint, body.as_bytes())?;
-    let mut job = model.begin(request, now, want)?;
+    let mut reader = BodyReader::new(endpoint);
+    for chunk in body.as_bytes().chunks(budget.max(1)) {
+        reader.feed(chunk, cache)?;
+    }
+    let mut job = model.begin(reader.finish()?, now, want, cache)?;
     loop {
         if let Progress::Done(hashed) = job.advance(model, cache, budget)? {
             return Ok(hashed);
@@ -106,10 +109,14 @@ fn a_job_hashes_the_ids_of_the_prompt() {
     let mut cache = Cache::new(1 << 20);
     let mut done = 0;
     for (endpoint, body) in bodies() {
-        for max_tokens in [None, Some(0), Some(7)] {
+        // Without a digest, what the cache knows of a conversation is not read again.
+        for (max_tokens, digest) in
+            [(None, true), (None, false), (None, false), (Some(0), true), (Some(7), false)]
+        {
             let asked = (endpoint, body.as_str(), NOW);
-            let expected = plain(&MODELS[0], asked, want(max_tokens));
-            let found = hashed(&MODELS[0], &mut cache, asked, want(max_tokens), 100);
+            let want = Want { digest, ..want(max_tokens) };
+            let expected = plain(&MODELS[0], asked, want);
+            let found = hashed(&MODELS[0], &mut cache, asked, want, 100);
             let found = found.map(|found| Hashed { reused_tokens: 0, ..found });
             // Several prompts: one of the others may be empty.
             if found != expected {
@@ -131,7 +138,7 @@ fn a_body_in_chunks_is_the_body() {
             let mut reader = BodyReader::new(endpoint);
             let mut fed = Ok(());
             for chunk in body.as_bytes().chunks(size) {
-                fed = fed.and_then(|()| reader.feed(chunk));
+                fed = fed.and_then(|()| reader.feed(chunk, &mut Cache::new(0)));
             }
             let read = fed.and_then(|()| reader.finish());
             assert_eq!(format!("{read:?}"), format!("{whole:?}"), "{body}");
@@ -241,12 +248,153 @@ fn slices_are_bounded_by_what_they_encode() {
         (0..40_000).map(|n: u32| format!("w{} ", n.wrapping_mul(2_654_435_761))).collect();
     let body = serde_json::json!({"model": "m", "prompt": words}).to_string();
     let request = parse(Endpoint::Completions, body.as_bytes()).unwrap();
-    let mut job = MODELS[0].begin(request, NOW, want(None)).unwrap();
     let mut cache = Cache::new(1 << 20);
+    let mut job = MODELS[0].begin(request, NOW, want(None), &mut cache).unwrap();
     let mut slices = 1;
     while job.advance(&MODELS[0], &mut cache, 10_000).unwrap() == Progress::More {
         slices += 1;
     }
     let expected = words.len() / 10_000;
     assert!((expected / 2..expected * 2).contains(&slices), "{slices} for {expected}");
+}
+
+/// The test model's table with the templates of families, by name.
+static FAMILIES: LazyLock<Vec<(&str, Model)>> = LazyLock::new(|| {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = ModelFolder::load(&root.join("../../tests/models/tiny")).unwrap();
+    let table = folder.table().unwrap();
+    let names = ["chatml", "qwen2.5", "llama3", "gemma3", "mistral-v3", "mistral-v7", "qwen3"];
+    let model = |name| {
+        let file = root.join(format!("tests/prompts/templates/families/{name}.jinja"));
+        // Ended by a token that the test model has.
+        let source = std::fs::read_to_string(file).unwrap();
+        let source = source.replace("<|eot_id|>", "<|im_end|>");
+        let source = source.replace("<end_of_turn>", "<|im_end|>");
+        let template = ChatTemplate::new(source, ContentFormat::String).unwrap();
+        let mut spec = folder.spec.clone();
+        spec.templates.insert("default".to_owned(), template);
+        let encoder = TableEncoder::from_bytes(table.clone()).unwrap();
+        (name, Model::new(spec, Box::new(encoder)).unwrap())
+    };
+    names.into_iter().map(model).collect()
+});
+
+/// One message of a chat, as a client may write it.
+fn message((who, what, often): (usize, usize, usize), at: usize) -> String {
+    const WORDS: [&str; 6] =
+        ["Hello, world! ", "<|im_end|>", "  two \n", "naïve 漢字 \u{301}", "<|im_", "x"];
+    let content = serde_json::json!(WORDS[what].repeat(often));
+    match who {
+        0 => format!(r#"{{"role": "user", "content": {content}}}"#),
+        1 => format!(r#"{{"content":{content},"role":"assistant"}}"#),
+        2 if at == 0 => format!(r#"{{ "role": "system", "content": {content} }}"#),
+        2 => format!(r#"{{"role": "user", "content": [{{"type": "text", "text": {content}}}]}}"#),
+        3 => r#"{"role": "assistant", "content": null, "tool_calls": [{"id": "123456789",
+            "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1.50}"}}]}"#
+            .to_owned(),
+        4 => format!(r#"{{"role": "tool", "tool_call_id": "123456789", "content": {content}}}"#),
+        _ => format!(r#"{{"role": "developer", "content": {content}}}"#),
+    }
+}
+
+/// A body around `messages`, its fields in one of several orders, some of them twice.
+fn around(messages: &[String], form: usize) -> String {
+    let messages = messages.join([", ", ",", "\n  ,"][form % 3]);
+    let tools = r#""tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]"#;
+    match form {
+        0..=2 => format!(r#"{{"model": "m", "messages": [{messages}]}}"#),
+        3 => format!(r#"{{"messages":[{messages}],"model":"m","stream":true}}"#),
+        4 => format!(r#"{{"model": "m", {tools}, "messages": [{messages}]}}"#),
+        5 => format!(r#"{{"model": "m", "messages": [{messages}], {tools}}}"#),
+        6 => format!(
+            r#"{{"messages": [{{"role": "user", "content": "not this"}}], "model": "m",
+                "mess\u0061ges": [{messages}]}}"#
+        ),
+        7 => format!(r#"{{"model": "m", "messages": [{messages}], "messages": [{messages}]}}"#),
+        8 => format!(
+            r#"{{"model": "m", "messages": [{messages}], "add_generation_prompt": false,
+                "continue_final_message": true}}"#
+        ),
+        9 => format!(r#"{{"model": "m", "messages": [{messages}, "x"]}}"#),
+        10 => format!(r#"{{"model": "m", "messages": [{messages}], "messages": []}}"#),
+        11 => format!(
+            r#"{{"model": "m", "x": {{"messages": [{messages}]}}, "messages": [{messages}]}}"#
+        ),
+        _ => format!(r#"{{"model": "m", "messages": [{messages}"#),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn conversations_that_grow_and_branch_are_read_and_rendered_as_if_new(
+        bytes in prop_oneof![Just(20_000), Just(100_000), Just(1 << 20)],
+        steps in prop::collection::vec(
+            (
+                (0usize..7, 0usize..26, 0u64..2),
+                prop::collection::vec((0usize..12, 0usize..6, 0usize..60), 1..4),
+                prop_oneof![Just(usize::MAX), 1usize..300, 300usize..3_000],
+                any::<prop::sample::Index>(),
+                any::<bool>(),
+            ),
+            1..10,
+        ),
+    ) {
+        let mut cache = Cache::new(bytes);
+        let mut messages: Vec<String> = Vec::new();
+        let want = Want { block_sizes: &[4, 16], seed: 7, max_tokens: None, digest: false };
+        for ((family, form, day), more, budget, at, back) in steps {
+            if back {
+                messages.truncate(at.index(messages.len() + 1));
+            }
+            for (who, what, often) in more {
+                // Mostly what people and their assistants say.
+                let who = if who < 6 { who } else { (messages.len() + 1) % 2 };
+                messages.push(message((who, what, often), messages.len()));
+            }
+            let (name, model) = &FAMILIES[family];
+            let body = around(&messages, if form < 13 { form } else { form % 2 });
+            let asked = (Endpoint::Chat, body.as_str(), NOW + day * 86_400);
+            let expected = plain(model, asked, want);
+            for _ in 0..2 {
+                let found = hashed(model, &mut cache, asked, want, budget);
+                let found = found.map(|found| Hashed { reused_tokens: 0, ..found });
+                prop_assert_eq!(&found, &expected, "{}: {}", name, body);
+                let stats = cache.stats();
+                prop_assert!(stats.bytes <= bytes, "{:?}", stats);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_later_turn_is_neither_read_nor_rendered_whole() {
+    let want = Want { block_sizes: &[16], seed: 7, max_tokens: None, digest: false };
+    for (name, model) in &FAMILIES[..] {
+        let mut cache = Cache::new(1 << 20);
+        let mut messages = vec![message((2, 0, 90), 0)];
+        let mut resumed = Vec::new();
+        for turn in 0..4 {
+            messages.push(message((0, 0, 30 + turn), 1));
+            for budget in [usize::MAX, 100] {
+                let body = around(&messages, turn % 4);
+                let asked = (Endpoint::Chat, body.as_str(), NOW);
+                let before = cache.stats().resumed;
+                let found = hashed(model, &mut cache, asked, want, budget).unwrap();
+                let found = Hashed { reused_tokens: 0, ..found };
+                assert_eq!(found, plain(model, asked, want).unwrap(), "{name}");
+                resumed.push(cache.stats().resumed - before);
+            }
+            messages.push(message((1, 0, 20 + turn), 1));
+        }
+        let expected: &[u64] = match *name {
+            "mistral-v3" | "qwen3" => &[0; 8],
+            // Their first messages are part of what begins the second.
+            "gemma3" => &[0, 0, 1, 1, 1, 1, 1, 1],
+            "mistral-v7" => &[0, 0, 0, 1, 1, 1, 1, 1],
+            _ => &[0, 1, 1, 1, 1, 1, 1, 1],
+        };
+        assert_eq!(resumed, expected, "{name}");
+    }
 }

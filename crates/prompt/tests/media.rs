@@ -50,7 +50,7 @@ fn prompts_are_the_engines_up_to_the_first_image() {
         let kept = found.ids[0].len();
         assert_eq!(found.ids[0][..], ids[0][..kept], "{}", case.body);
         let want = Want { block_sizes: &[4], seed: blocks::SEED, max_tokens: None, digest: true };
-        let mut job = model.begin(request, 0, want).unwrap();
+        let mut job = model.begin(request, 0, want, &mut cache).unwrap();
         let hashed = loop {
             if let Progress::Done(hashed) = job.advance(&model, &mut cache, 16).unwrap() {
                 break hashed;

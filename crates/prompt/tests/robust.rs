@@ -17,8 +17,8 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let own = folder.spec.templates["default"].clone();
     let other = [
         own,
-        warmpath_prompt::ChatTemplate { source: PARTS.into(), content: ContentFormat::Openai },
-        warmpath_prompt::ChatTemplate { source: FEATURES.into(), content: ContentFormat::String },
+        warmpath_prompt::ChatTemplate::new(PARTS.into(), ContentFormat::Openai).unwrap(),
+        warmpath_prompt::ChatTemplate::new(FEATURES.into(), ContentFormat::String).unwrap(),
     ];
     other
         .into_iter()

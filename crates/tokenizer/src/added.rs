@@ -9,6 +9,7 @@
 use crate::charmap::{CharMap, char_start};
 use crate::segment::{Cursor, Found, Segment};
 use crate::table::read_u32;
+use std::ops::RangeInclusive;
 
 /// Nodes, edges and tokens counted (12 bytes), then how many first bytes there are and up
 /// to three of them, or 4 and nothing where there are more.
@@ -173,6 +174,50 @@ impl<'t> Added<'t> {
         let (end, token) = best?;
         let bytes = self.tokens.get(token as usize)?;
         Some(Match { start, end, id: read_u32(bytes, 0)?, flags: read_u32(bytes, 4)? })
+    }
+
+    /// Whether a token that begins in `starts` could go on behind `text`.
+    pub(crate) fn may_go_on(&self, text: &[u8], starts: RangeInclusive<usize>) -> bool {
+        let goes_on = |start: usize| {
+            let Some((first, rest)) = text.get(start..).and_then(<[u8]>::split_first) else {
+                return true;
+            };
+            let mut bytes = rest.iter();
+            let last = bytes.try_fold(self.root(*first), |node, byte| {
+                self.follow(self.nodes.get(node as usize).filter(|_| node != 0)?, *byte)
+            });
+            last.is_some_and(|node| node != 0 && self.behind(node).next().is_some())
+        };
+        starts.into_iter().any(goes_on)
+    }
+
+    /// The length of the longest token, where none has flags.
+    pub(crate) fn longest_plain(&self) -> Option<usize> {
+        let flags = |token: &[u8; TOKEN]| read_u32(token, 4).unwrap_or(0);
+        if self.tokens.iter().any(|token| flags(token) & (SINGLE_WORD | LSTRIP | RSTRIP) != 0) {
+            return None;
+        }
+        let mut longest = 0;
+        let mut level: Vec<u32> = self
+            .roots
+            .iter()
+            .map(|root| u32::from_le_bytes(*root))
+            .filter(|root| *root != 0)
+            .collect();
+        // A trie has no more levels than nodes; a broken one might.
+        while !level.is_empty() && longest < self.nodes.len() {
+            longest += 1;
+            level = level.into_iter().flat_map(|node| self.behind(node)).collect();
+        }
+        Some(longest)
+    }
+
+    fn behind(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        let edges = self.nodes.get(node as usize).and_then(|node| {
+            let first = read_u32(node, 0)? as usize;
+            self.edges.get(first..first.checked_add(read_u32(node, 4)? as usize)?)
+        });
+        edges.unwrap_or_default().iter().filter_map(|edge| read_u32(edge, 4))
     }
 
     fn follow(&self, node: &[u8], byte: u8) -> Option<u32> {

@@ -45,6 +45,14 @@ pub struct Cursor {
     pub(crate) found: Option<Found>,
 }
 
+impl Cursor {
+    /// The cursor of a text whose segments end at `offset`, and whose next ones do not
+    /// depend on what is before (see [`Table::is_settled`]).
+    pub fn behind(offset: usize) -> Cursor {
+        Cursor { done: offset, from: offset, found: None }
+    }
+}
+
 /// An added token and the text it stands for.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Found {
@@ -65,6 +73,19 @@ impl Table {
             }
             token @ Segment::Added { .. } => token,
         })
+    }
+
+    /// Whether the segment that ends at `end` of `text` ends there whatever follows
+    /// `text`, and those behind it do not depend on what it is. `longest` is
+    /// [`longest_added`](Table::longest_added).
+    pub fn is_settled(&self, text: &str, end: usize, longest: usize) -> bool {
+        let from = text.len().saturating_sub(longest);
+        end < text.len() && !self.raw().may_go_on(text.as_bytes(), from..=end)
+    }
+
+    /// Bytes of the longest added token; none where flags of one look beyond it.
+    pub fn longest_added(&self) -> Option<usize> {
+        self.raw().longest_plain()
     }
 
     /// The segments of `text`, in order. Special tokens in it are recognised.

@@ -21,10 +21,10 @@ impl Root {
             return Ok(());
         }
         if upload.is_brief() {
-            return upload.read_on(host, Duration::ZERO);
+            return upload.read_on(host, &mut self.cache, Duration::ZERO);
         }
         let began = host.now();
-        let read = upload.read_on(host, began.saturating_add(self.config.slice));
+        let read = upload.read_on(host, &mut self.cache, began.saturating_add(self.config.slice));
         self.note_callback(host, began);
         read
     }

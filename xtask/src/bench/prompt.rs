@@ -66,7 +66,7 @@ struct Hard {
 
 #[derive(Serialize)]
 struct Body {
-    name: &'static str,
+    name: String,
     tokens: u64,
     reused_tokens: u64,
     read_us: f64,
@@ -145,9 +145,14 @@ async fn measure(tokenizer: &Path, kinds: &[(&'static str, String)]) -> Result<R
         hard.push(Hard { name, ms, by_prose: ms / prose });
     }
     let made = bodies::bodies(of("chat"));
-    vm.chat(&made.warm_up, "", RUNS).await?;
-    let (first, _) = vm.chat(&made.first, "", RUNS).await?;
-    let (second, _) = vm.chat(&made.second, &made.first, RUNS).await?;
+    let mut measured = Vec::new();
+    for chat in &made.chats {
+        let (first, _) = vm.chat(&chat.first, "", RUNS).await?;
+        let (second, _) = vm.chat(&chat.second, &chat.first, RUNS).await?;
+        measured.push((chat.kind, first, second));
+    }
+    // What runs for the first time is slow for reasons of its own.
+    measured.remove(0);
     let (long, timings) = vm.chat(&made.long, "", RUNS).await?;
     Ok(Report {
         tokenizer: name,
@@ -156,12 +161,17 @@ async fn measure(tokenizer: &Path, kinds: &[(&'static str, String)]) -> Result<R
         memory_mb: timings.memory_bytes as f64 / 1e6,
         texts: report_texts,
         hard,
-        second_to_first: second.whole() as f64 / first.whole() as f64,
-        bodies: vec![
-            Body::of("first turn", &first),
-            Body::of("second turn", &second),
-            Body::of("long", &long),
-        ],
+        second_to_first: measured
+            .first()
+            .map_or(0.0, |(_, first, second)| second.whole() as f64 / first.whole() as f64),
+        bodies: measured
+            .iter()
+            .flat_map(|(kind, first, second)| {
+                [("first", first), ("second", second)]
+                    .map(|(turn, run)| Body::of(format!("{turn} turn {kind}"), run))
+            })
+            .chain([Body::of("long".to_owned(), &long)])
+            .collect(),
     })
 }
 
@@ -175,7 +185,9 @@ fn complete(tokenizer: &Path, folder: &Path) -> Result<()> {
     }
     let template = "chat_template.jinja";
     if !folder.join(template).exists() {
-        std::fs::copy(tiny_model().join(template), folder.join(template))?;
+        let json = std::fs::read_to_string(folder.join("tokenizer.json"))?;
+        let other = build::workspace_root().join(bodies::template(&json));
+        std::fs::copy(other, folder.join(template))?;
     }
     Ok(())
 }
@@ -254,7 +266,7 @@ fn cut(text: &str, bytes: usize) -> (&str, &str) {
 }
 
 impl Body {
-    fn of(name: &'static str, run: &Run) -> Self {
+    fn of(name: String, run: &Run) -> Self {
         let us = |ns: u64| ns as f64 / 1e3;
         Self {
             name,
@@ -297,7 +309,7 @@ impl Report {
         }
         for body in &self.bodies {
             println!(
-                "{:<12} {:>7} tokens, {:>6} reused: read {:.0} us, render {:.0}, encode and hash {:.0}, \
+                "{:<18} {:>7} tokens, {:>6} reused: read {:.0} us, render {:.0}, encode and hash {:.0}, \
                  in all {:.0}; {} slices, longest step {:.0}",
                 body.name,
                 body.tokens,

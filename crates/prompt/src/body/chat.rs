@@ -2,13 +2,18 @@
 
 use super::message::{self, Message};
 use super::{Asked, flag, ids, messages::Late};
-use crate::json::{Dict, Json};
+use crate::json::{Dict, Json, Reader};
+use crate::trail::Trail;
 use crate::{ModelSpec, Refusal};
+use std::borrow::Cow;
 
 /// A conversation, and what is passed to the template with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Chat {
-    pub messages: Vec<Message>,
+    /// Those that were read.
+    messages: Vec<Message>,
+    /// All of them by name, with those that are known and were not read.
+    pub trail: Trail,
     /// As the engine dumps them: fixed keys in fixed order.
     pub tools: Option<Json>,
     pub documents: Option<Json>,
@@ -23,12 +28,48 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
-    /// The messages for a template of the kind that `spec` describes.
-    pub(crate) fn messages(&self, spec: &ModelSpec) -> Result<&[Message], Refusal> {
+    /// The messages for a template of the kind that `spec` describes, all of them read.
+    pub(crate) fn messages(&self, spec: &ModelSpec) -> Result<Cow<'_, [Message]>, Refusal> {
         match (&self.late.merged, spec.system_first) {
-            (None, _) | (_, Some(false)) => Ok(&self.messages),
-            (Some(merged), Some(true)) => Ok(merged),
+            (None, _) | (_, Some(false)) if self.trail.known_count() == 0 => {
+                Ok(Cow::Borrowed(&self.messages))
+            }
+            (None, _) | (_, Some(false)) => self
+                .each()
+                .map(|message| match message {
+                    Each::Read(message) => Ok(message.clone()),
+                    Each::Known(bytes) => known(bytes),
+                })
+                .collect(),
+            (Some(merged), Some(true)) => Ok(Cow::Borrowed(merged)),
             (Some(_), None) => Err(Refusal::Unsupported("system messages among the others")),
+        }
+    }
+
+    /// The messages in order, as they are.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Each<'_>> {
+        let mut read = self.messages.iter();
+        let count = self.count();
+        (0..count).filter_map(move |at| match self.trail.known(at) {
+            Some(bytes) => Some(Each::Known(bytes)),
+            None => read.next().map(Each::Read),
+        })
+    }
+
+    /// How many messages there are.
+    pub(crate) fn count(&self) -> usize {
+        self.messages.len() + self.trail.known_count()
+    }
+
+    /// Appends what the template sees besides the messages.
+    pub(crate) fn write_context(&self, out: &mut Vec<u8>) {
+        out.extend([u8::from(self.add_generation_prompt), u8::from(self.late.thinking_disabled)]);
+        for given in [&self.tools, &self.documents] {
+            given.as_ref().unwrap_or(&Json::Null).write(out);
+        }
+        for (name, value) in self.variables.entries() {
+            Json::Str(name.clone()).write(out);
+            value.write(out);
         }
     }
 
@@ -42,6 +83,20 @@ impl Chat {
         }
         Ok(added)
     }
+}
+
+/// A message of a [`Chat`].
+pub(crate) enum Each<'a> {
+    Read(&'a Message),
+    /// Its bytes, which [`known`] reads.
+    Known(&'a [u8]),
+}
+
+/// Reads a message that was known.
+pub(crate) fn known(bytes: &[u8]) -> Result<Message, Refusal> {
+    let mut reader = Reader::default();
+    reader.feed(bytes)?;
+    message::read(reader.finish()?)
 }
 
 /// Arguments of transformers' `apply_chat_template` itself: taken from
@@ -75,7 +130,7 @@ const RESERVED: [&str; 20] = [
 const MAX_MESSAGES: usize = 8192;
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
+pub(super) fn read(mut body: Dict, trail: Trail) -> Result<Asked, Refusal> {
     let Some(Json::List(messages)) = body.remove("messages") else {
         return Err(Refusal::Invalid("messages"));
     };
@@ -89,7 +144,7 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
         Some(Json::List(given)) if !given.is_empty() => Some(tools(given)?),
         Some(_) => return Err(Refusal::Invalid("tools")),
     };
-    assemble(body, messages, tools, Unset::Dropped, Late::default())
+    assemble(body, (messages, trail), tools, Unset::Dropped, Late::default())
 }
 
 /// What becomes of template variables that are `None` or "auto".
@@ -115,7 +170,7 @@ pub(super) fn carried(body: &mut Dict) -> Dict {
 /// A chat of what was read of its messages and tools, and of the other fields of `body`.
 pub(super) fn assemble(
     mut body: Dict,
-    messages: Vec<Message>,
+    (messages, trail): (Vec<Message>, Trail),
     tools: Option<Json>,
     unset: Unset,
     late: Late,
@@ -129,10 +184,11 @@ pub(super) fn assemble(
     if !media && let Some(ids) = transferred(&body)? {
         return Ok(Asked::Ids(ids));
     }
-    if messages.is_empty() {
+    let count = messages.len() + trail.known_count();
+    if count == 0 {
         return Err(Refusal::Invalid("messages"));
     }
-    if messages.len() > MAX_MESSAGES {
+    if count > MAX_MESSAGES {
         return Err(Refusal::TemplateLimit);
     }
     let add_generation_prompt = flag(&body, "add_generation_prompt", true)?;
@@ -147,6 +203,7 @@ pub(super) fn assemble(
     };
     Ok(Asked::Chat(Box::new(Chat {
         messages,
+        trail,
         tools,
         documents: documents.map(checked_documents).transpose()?,
         variables,

@@ -8,6 +8,7 @@ use super::chat::{Unset, assemble, carried, tools};
 use super::message::{self, Message};
 use crate::Refusal;
 use crate::json::{Dict, Json, Str};
+use crate::trail::Trail;
 
 /// What of a conversation is settled by the template.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +70,7 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
     {
         chat.set("reasoning_effort", effort);
     }
-    assemble(chat, messages, tools, Unset::Dropped, late)
+    assemble(chat, (messages, Trail::default()), tools, Unset::Dropped, late)
 }
 
 fn given(message: Json) -> Result<Given, Refusal> {

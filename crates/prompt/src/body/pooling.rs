@@ -11,6 +11,7 @@ use super::completions::{Completions, Prompt, prompts, text_prompt};
 use super::{Asked, Fitting, Side, chat, fitting};
 use crate::Refusal;
 use crate::json::{Dict, Json};
+use crate::trail::Trail;
 
 type Read = Result<(Asked, Fitting), Refusal>;
 
@@ -69,7 +70,7 @@ fn chat(mut body: Dict) -> Read {
     for field in ["tools", "documents", "reasoning_effort", "kv_transfer_params"] {
         body.remove(field);
     }
-    chat::read(body).map(|asked| (asked, fitting))
+    chat::read(body, Trail::default()).map(|asked| (asked, fitting))
 }
 
 fn check(body: &Dict) -> Result<(), Refusal> {

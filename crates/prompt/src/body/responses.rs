@@ -8,6 +8,7 @@ use super::message::{self, Message, decoded};
 use super::{Asked, messages::Late};
 use crate::Refusal;
 use crate::json::{self, Dict, Json, Str};
+use crate::trail::Trail;
 
 const INVALID: Refusal = Refusal::Invalid("input");
 
@@ -73,7 +74,7 @@ pub(super) fn read(mut body: Dict) -> Result<Asked, Refusal> {
     }
     chat.set("add_generation_prompt", Json::Bool(!open));
     chat.set("continue_final_message", Json::Bool(open));
-    assemble(chat, messages, tools, Unset::Kept, Late::default())
+    assemble(chat, (messages, Trail::default()), tools, Unset::Kept, Late::default())
 }
 
 /// What the engine shows of a tool that takes any text: a function of one string.

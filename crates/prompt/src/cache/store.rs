@@ -130,6 +130,21 @@ impl Store {
         self.link(at, false);
     }
 
+    /// Adds an entry, or changes the words of the one of this key.
+    pub(super) fn replace(&mut self, key: Key, words: &[u32]) {
+        let Some(at) = self.find(key) else { return self.put(key, words) };
+        let Some(slot) = self.slots.get_mut(at as usize) else { return };
+        let (old, protected) = (cost(&slot.words), slot.protected);
+        if words.len() > self.room / 32 {
+            return;
+        }
+        slot.words = words.into();
+        let new = cost(&slot.words);
+        let ends = if protected { &mut self.protected } else { &mut self.probation };
+        ends.bytes = ends.bytes - old + new;
+        while self.probation.bytes + self.protected.bytes > self.room && self.evict() {}
+    }
+
     fn find(&self, key: Key) -> Option<u32> {
         let mut at = *self.buckets.get(place(&self.buckets, key)?)?;
         while let Some(slot) = self.slots.get(at as usize) {

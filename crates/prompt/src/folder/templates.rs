@@ -22,10 +22,12 @@ pub(super) fn read(files: &Files, spec: &mut ModelSpec) -> Result<(), LoadError>
         return Ok(());
     }
     for (name, source) in sources {
-        let content = Template::new(&source).and_then(|_| detect::content_format(&source));
-        match content {
-            Ok(content) => {
-                spec.templates.insert(name, ChatTemplate { source, content });
+        let template = Template::new(&source)
+            .and_then(|_| detect::content_format(&source))
+            .and_then(|content| ChatTemplate::new(source, content));
+        match template {
+            Ok(template) => {
+                spec.templates.insert(name, template);
             }
             Err(reason) => {
                 spec.templates.clear();

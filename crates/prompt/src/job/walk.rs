@@ -40,6 +40,10 @@ pub(super) struct Walk {
     under_way: Option<u64>,
     /// The names of all before `pending`, and of what is in it.
     trail: Vec<u8>,
+    /// The name of all before the last known place.
+    before: Option<Name>,
+    /// Known places, and the names of all before them.
+    places: Vec<(usize, Name)>,
     /// The hasher's state at the last known place: tokens, and hashes of each size.
     mark: (u64, Vec<usize>),
     cut: bool,
@@ -82,9 +86,40 @@ impl Walk {
             progress: Progress::default(),
             under_way: None,
             trail: Vec::new(),
+            before: None,
+            places: Vec::new(),
             mark: (0, Vec::new()),
             cut: false,
         }
+    }
+
+    /// Begins at `at` of the text, where what the names of `chain` stand for ends.
+    pub(super) fn go_on(&mut self, at: usize, chain: &[Name], cache: &mut Cache, model: u64) {
+        let Some(last) = chain.last() else { return };
+        self.start(cache, Known { model, prefixes: true });
+        for name in chain {
+            self.reused += cache.get(*name).map_or(0, |words| resume(&mut self.hasher, words));
+        }
+        self.at = at;
+        self.cursor = Cursor::behind(at);
+        self.known_place(*last);
+    }
+
+    /// The names of prefixes from `beginning` to `last`, if all of them are known.
+    pub(super) fn chain(cache: &mut Cache, last: Name, beginning: Name) -> Option<Vec<Name>> {
+        let mut chain = Vec::new();
+        let mut name = last;
+        while name != beginning {
+            chain.push(name);
+            name = Name::of_words(*cache.get(name)?.first_chunk()?);
+        }
+        chain.reverse();
+        Some(chain)
+    }
+
+    /// Places of the text, and the names of all before them.
+    pub(super) fn places(&self) -> &[(usize, Name)] {
+        &self.places
     }
 
     pub(super) fn source(&self) -> &Source {
@@ -156,12 +191,9 @@ impl Walk {
     fn start(&mut self, cache: &Cache, known: Known) {
         self.phase = Phase::Scan;
         if known.prefixes && !cache.is_off() {
-            let mut all = self.hasher.seed().to_le_bytes().to_vec();
-            let sizes = self.hasher.hashes().iter().map(|(size, _)| *size);
-            all.extend((self.hasher.hashes().len() as u64).to_le_bytes());
-            all.extend(sizes.flat_map(u32::to_le_bytes));
-            all.extend(self.hasher.tail().iter().flat_map(|id| id.to_le_bytes()));
-            self.trail = cache.name(PREFIX | known.model, &all).bytes().to_vec();
+            let beginning = prefix_beginning(&self.hasher, cache, known.model);
+            self.trail = beginning.bytes().to_vec();
+            self.before = Some(beginning);
         }
         self.hasher.settle();
         self.set_mark();
@@ -210,14 +242,12 @@ impl Walk {
             return;
         }
         let prefix = cache.name(PREFIX, &self.trail);
-        self.trail.clear();
-        self.trail.extend(prefix.bytes());
         match cache.get(prefix) {
             Some(words) => {
                 let tokens = resume(&mut self.hasher, words);
                 self.reused += tokens;
                 self.pending.clear();
-                self.set_mark();
+                self.known_place(prefix);
             }
             None => self.phase = Phase::Encode(Some(prefix)),
         }
@@ -290,11 +320,14 @@ impl Walk {
         let tail = self.hasher.tail();
         let hashes: usize = self.hasher.hashes().iter().map(|(_, hashes)| hashes.len()).sum();
         let known: usize = lengths.iter().sum();
-        let size = 2 + tail.len() + self.hasher.hashes().len() + 2 * (hashes - known);
+        let before = self.before.map(Name::words).unwrap_or_default();
+        let size =
+            before.len() + 2 + tail.len() + self.hasher.hashes().len() + 2 * (hashes - known);
         if let Ok(added) = u32::try_from(added)
             && size <= cache.most_words()
         {
             let mut words = Vec::with_capacity(size);
+            words.extend(before);
             words.extend([added, tail.len() as u32]);
             words.extend(tail);
             for (at, (_, hashes)) in self.hasher.hashes().iter().enumerate() {
@@ -305,6 +338,15 @@ impl Walk {
             }
             cache.put(name, &words);
         }
+        self.known_place(name);
+    }
+
+    /// All before here has this name.
+    fn known_place(&mut self, name: Name) {
+        self.trail.clear();
+        self.trail.extend(name.bytes());
+        self.before = Some(name);
+        self.places.push((self.at, name));
         self.set_mark();
     }
 
@@ -316,9 +358,19 @@ impl Walk {
     }
 }
 
+/// The name of what stands before a text: the ids of `hasher`, and what it makes of them.
+pub(super) fn prefix_beginning(hasher: &BlockHasher, cache: &Cache, model: u64) -> Name {
+    let mut all = hasher.seed().to_le_bytes().to_vec();
+    let sizes = hasher.hashes().iter().map(|(size, _)| *size);
+    all.extend((hasher.hashes().len() as u64).to_le_bytes());
+    all.extend(sizes.flat_map(u32::to_le_bytes));
+    all.extend(hasher.tail().iter().flat_map(|id| id.to_le_bytes()));
+    cache.name(PREFIX | model, &all)
+}
+
 /// Goes on from what [`Walk::keep`] kept; says how many tokens that is.
 fn resume(hasher: &mut BlockHasher, words: &[u32]) -> u64 {
-    let [added, tail, rest @ ..] = words else { return 0 };
+    let [_, _, _, _, added, tail, rest @ ..] = words else { return 0 };
     let Some((tail, mut rest)) = rest.split_at_checked(*tail as usize) else { return 0 };
     hasher.resume(u64::from(*added), tail.iter().copied(), |_, hashes| {
         let Some((count, pairs)) = rest.split_first() else { return };

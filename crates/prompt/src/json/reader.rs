@@ -8,6 +8,8 @@
 use super::names::Names;
 use super::text::Text;
 use super::{Dict, Json, JsonError, Str};
+use crate::cache::Cache;
+use crate::trail::{Awaited, Next, Trail};
 
 /// Python's recursion limit ends such bodies too, somewhat later.
 const MAX_DEPTH: usize = 128;
@@ -22,6 +24,8 @@ pub(crate) struct Reader {
     text: Text,
     names: Names,
     root: Option<Json>,
+    /// Of the root's list `messages`, where it is a chat's.
+    trail: Option<Box<Trail>>,
 }
 
 /// What comes next.
@@ -57,13 +61,44 @@ impl Default for Reader {
             text: Text::default(),
             names: Names::default(),
             root: None,
+            trail: None,
         }
     }
 }
 
 impl Reader {
-    /// Reads the next chunk. An error is final.
+    /// A reader of a chat: messages that `cache` knows are not read again.
+    pub(crate) fn of_chat() -> Reader {
+        Reader { trail: Some(Box::default()), ..Reader::default() }
+    }
+
+    /// Reads the next chunk, without a cache. An error is final.
     pub(crate) fn feed(&mut self, chunk: &[u8]) -> Result<(), JsonError> {
+        self.read(chunk, None)
+    }
+
+    /// Reads the next chunk. An error is final.
+    pub(crate) fn feed_known(&mut self, chunk: &[u8], cache: &mut Cache) -> Result<(), JsonError> {
+        let mut rest = chunk;
+        while let Some(trail) = &mut self.trail {
+            let used = match trail.await_in(rest, cache) {
+                Awaited::Nothing => break,
+                Awaited::More => return Ok(()),
+                Awaited::Known(used) => {
+                    self.state = State::CommaOrEnd;
+                    used
+                }
+                Awaited::Other(held, used) => {
+                    self.read(&held, Some(cache))?;
+                    used
+                }
+            };
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        self.read(rest, Some(cache))
+    }
+
+    fn read(&mut self, chunk: &[u8], mut cache: Option<&mut Cache>) -> Result<(), JsonError> {
         let mut at = 0;
         while let Some(&byte) = chunk.get(at) {
             match self.state {
@@ -73,7 +108,7 @@ impl Reader {
                         let text = self.names.share(self.text.take()?);
                         self.string(text)?;
                     }
-                    None => return Ok(()),
+                    None => break,
                 },
                 State::Word if is_word(byte) => {
                     let rest = chunk.get(at..).unwrap_or_default();
@@ -83,22 +118,74 @@ impl Reader {
                 }
                 State::Word => self.end_word()?,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => at += 1,
+                State::Value | State::ValueOrEnd if byte == b'{' && self.stack.len() == 2 => {
+                    if let (Some(cache), Some(trail)) = (&mut cache, self.messages()) {
+                        let rest = chunk.get(at..).unwrap_or_default();
+                        match trail.begin(rest, at, cache) {
+                            Next::Known(length) => {
+                                self.state = State::CommaOrEnd;
+                                at += length;
+                                continue;
+                            }
+                            Next::Awaited => return Ok(()),
+                            Next::Unknown => {}
+                        }
+                    }
+                    self.token(byte)?;
+                    at += 1;
+                }
                 _ => {
                     self.token(byte)?;
                     // A word's first byte is read with the others.
                     at += usize::from(self.state != State::Word);
+                    if self.stack.len() == 2 {
+                        match (byte, &mut cache) {
+                            (b'[', _) => {
+                                if let Some(trail) = self.messages() {
+                                    trail.restart();
+                                }
+                            }
+                            (b'}', Some(cache)) => {
+                                if let Some(trail) = &mut self.trail {
+                                    trail.ended(chunk, at, cache);
+                                }
+                            }
+                            _ => {}
+                        }
+                    }
                 }
             }
+        }
+        if let Some(trail) = &mut self.trail {
+            trail.chunk_ended(chunk);
         }
         Ok(())
     }
 
+    /// The trail, inside the list of the root's `messages`.
+    fn messages(&mut self) -> Option<&mut Trail> {
+        match &*self.stack {
+            [Open::Dict(_, Some(key)), Open::List(_)] if *key == "messages" => {
+                self.trail.as_deref_mut()
+            }
+            _ => None,
+        }
+    }
+
     /// The value, now that all chunks have been fed.
-    pub(crate) fn finish(mut self) -> Result<Json, JsonError> {
+    pub(crate) fn finish(self) -> Result<Json, JsonError> {
+        self.finish_chat().map(|(json, _)| json)
+    }
+
+    /// The value, without the messages of its trail that are known.
+    pub(crate) fn finish_chat(mut self) -> Result<(Json, Trail), JsonError> {
+        let held = self.trail.as_mut().map(|trail| trail.release()).unwrap_or_default();
+        self.read(&held, None)?;
         if self.state == State::Word {
             self.end_word()?;
         }
-        self.root.filter(|_| self.state == State::Nothing).ok_or(JsonError::Syntax)
+        let json = self.root.filter(|_| self.state == State::Nothing).ok_or(JsonError::Syntax)?;
+        Ok((json, self.trail.map(|trail| *trail).unwrap_or_default()))
     }
 
     #[inline]

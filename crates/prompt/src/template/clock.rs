@@ -22,6 +22,18 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
+/// Whether what `format` gives is the same all day.
+pub(crate) fn is_date(format: &str) -> bool {
+    let mut chars = format.chars();
+    while let Some(char) = chars.next() {
+        let directive = if char == '%' { chars.find(|char| *char != '-') } else { None };
+        if directive.is_some_and(|directive| !"dmyYjBbhAa%".contains(directive)) {
+            return false;
+        }
+    }
+    true
+}
+
 /// `datetime.strftime(format)` of `unix_seconds` in UTC, in the C locale.
 pub(crate) fn strftime(format: &str, unix_seconds: u64) -> Result<String, Error> {
     let days = unix_seconds / 86_400;

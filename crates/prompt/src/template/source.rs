@@ -6,11 +6,7 @@
 //! its own. `x[::-1]` becomes a filter, because minijinja panics on reversing what
 //! is empty; `crate::detect` refuses other backward slices when a folder is loaded.
 
-/// The filter that stands for `[::-1]`.
-pub(crate) const REVERSED: &str = "warmpath_reversed";
-
-/// The filter that stands for `+` in what is printed.
-pub(crate) const JOINED: &str = "warmpath_joined";
+use super::{JOINED, REVERSED};
 
 /// `prepared` with sums that are printed made into one filter, `{{ a + b + c }}` into
 /// `{{ (a)|joined((b), (c)) }}`: messages are printed so, and each `+` would copy all
@@ -97,7 +93,7 @@ pub(crate) fn prepare(source: &str) -> String {
 }
 
 /// A stretch of a template's source.
-enum Part<'s> {
+pub(super) enum Part<'s> {
     /// What is written as it stands: text, comments, and tags in a raw block.
     Text(&'s str),
     /// `{% … %}`, and its first word.
@@ -107,13 +103,13 @@ enum Part<'s> {
 }
 
 /// The stretches of a source, in order and without gaps.
-struct Parts<'s> {
+pub(super) struct Parts<'s> {
     rest: &'s str,
     raw: bool,
 }
 
 impl<'s> Parts<'s> {
-    fn of(source: &'s str) -> Self {
+    pub(super) fn of(source: &'s str) -> Self {
         Self { rest: source, raw: false }
     }
 
@@ -154,7 +150,6 @@ impl<'s> Iterator for Parts<'s> {
 }
 
 /// Whether `source` marks what the model generates, with a tag that is transformers' own.
-#[cfg(feature = "library")]
 pub(crate) fn marks_generation(source: &str) -> bool {
     source.match_indices("{%").any(|(at, _)| source.get(at..).map(word) == Some("generation"))
 }
@@ -172,7 +167,7 @@ fn tag_length(tag: &str, end: &str) -> usize {
 }
 
 /// The length of the string literal that `text` starts with.
-fn literal(text: &str) -> Option<usize> {
+pub(super) fn literal(text: &str) -> Option<usize> {
     let quote = text.chars().next().filter(|char| matches!(char, '"' | '\''))?;
     let mut escaped = false;
     for (at, char) in text.char_indices().skip(1) {

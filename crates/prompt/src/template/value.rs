@@ -6,11 +6,12 @@
 //! is an error, so that the request is refused instead of rendered otherwise.
 
 use super::python;
+use super::watch::Watch;
 use crate::json::{Dict, Json};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use minijinja::{Error, ErrorKind};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What `dict` has as attributes; keys of these names are shadowed by them.
 const DICT_METHODS: [&str; 11] = [
@@ -27,17 +28,50 @@ const DICT_METHODS: [&str; 11] = [
     "values",
 ];
 
+/// The entries of a dict, in their order.
+pub(crate) type Entries = Vec<(Arc<str>, Value)>;
+
 /// A dict with text keys, in their order.
 #[derive(Debug)]
-pub(crate) struct PyDict(Vec<(Arc<str>, Value)>);
+pub(crate) struct PyDict {
+    entries: OnceLock<Entries>,
+    /// Of a message that is watched.
+    message: Option<Box<WatchedMessage>>,
+}
+
+/// Which message a dict is, and how its entries are made once somebody asks.
+struct WatchedMessage {
+    watch: Arc<Watch>,
+    at: usize,
+    make: Option<Make>,
+}
+
+/// Makes the entries of a dict.
+pub(crate) type Make = Box<dyn Fn() -> Entries + Send + Sync>;
+
+impl fmt::Debug for WatchedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.at.fmt(f)
+    }
+}
 
 impl PyDict {
+    fn all(&self) -> &Entries {
+        let message = self.message.as_deref();
+        if let Some(message) = message {
+            message.watch.touch(message.at);
+        }
+        self.entries.get_or_init(|| {
+            message.and_then(|message| message.make.as_ref()).map_or(Vec::new(), |make| make())
+        })
+    }
+
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(key, value)| (&**key, value))
+        self.all().iter().map(|(key, value)| (&**key, value))
     }
 
     fn find(&self, key: &str) -> Option<Value> {
-        self.0.iter().find(|(name, _)| **name == *key).map(|(_, value)| value.clone())
+        self.all().iter().find(|(name, _)| **name == *key).map(|(_, value)| value.clone())
     }
 }
 
@@ -62,13 +96,16 @@ impl Object for PyDict {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        let entries: Vec<(Value, Value)> =
-            self.0.iter().map(|(key, value)| (Value::from(key.clone()), value.clone())).collect();
+        let entries: Vec<(Value, Value)> = self
+            .all()
+            .iter()
+            .map(|(key, value)| (Value::from(key.clone()), value.clone()))
+            .collect();
         Enumerator::RevKeyValueIter(Box::new(entries.into_iter()))
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.0.len())
+        Some(self.all().len())
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,13 +113,50 @@ impl Object for PyDict {
     }
 }
 
-/// A list.
+/// A list, or what of it is left behind some first items.
 #[derive(Debug)]
-pub(crate) struct PyList(Vec<Value>);
+pub(crate) struct PyList {
+    items: Arc<[Value]>,
+    first: usize,
+    /// Of a conversation's messages.
+    watch: Option<Arc<Watch>>,
+}
 
 impl PyList {
     pub(crate) fn items(&self) -> &[Value] {
-        &self.0
+        if let Some(watch) = &self.watch {
+            watch.end();
+        }
+        self.items.get(self.first..).unwrap_or_default()
+    }
+
+    /// `list[start:]`
+    pub(super) fn behind(&self, start: usize) -> PyList {
+        let first = self.first.saturating_add(start);
+        if let Some(watch) = &self.watch {
+            // Of a shorter list nothing would be left.
+            if first <= self.items.len() { watch.need(first) } else { watch.end() }
+        }
+        let first = first.min(self.items.len());
+        PyList { items: Arc::clone(&self.items), first, watch: self.watch.clone() }
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Where the list begins and ends in the one that it is a part of.
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
+    pub(super) fn end(&self) -> usize {
+        self.items.len()
+    }
+
+    /// An item by its place in the list that this is a part of.
+    pub(super) fn at(&self, at: usize) -> Option<Value> {
+        self.items.get(at).cloned()
     }
 }
 
@@ -92,11 +166,15 @@ impl Object for PyList {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.0.get(key.as_usize()?).cloned()
+        let at = self.first.checked_add(key.as_usize()?)?;
+        if let Some(watch) = &self.watch {
+            if at < self.items.len() { watch.need(at + 1) } else { watch.end() }
+        }
+        self.at(at)
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Seq(self.0.len())
+        Enumerator::Seq(self.items().len())
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,12 +207,30 @@ fn float(number: f64) -> Value {
 
 /// A dict of `entries`, whose keys are distinct.
 pub(crate) fn dict(entries: Vec<(Arc<str>, Value)>) -> Value {
-    Value::from_object(PyDict(entries))
+    Value::from_object(PyDict { entries: OnceLock::from(entries), message: None })
+}
+
+/// Message `at` of a conversation that is watched, by its entries.
+pub(crate) fn message(watch: &Arc<Watch>, at: usize, entries: Entries) -> Value {
+    let message = WatchedMessage { watch: Arc::clone(watch), at, make: None };
+    Value::from_object(PyDict { entries: entries.into(), message: Some(Box::new(message)) })
+}
+
+/// The same, its entries made by `make` if anybody asks for them.
+pub(crate) fn late_message(watch: &Arc<Watch>, at: usize, make: Make) -> Value {
+    let message = WatchedMessage { watch: Arc::clone(watch), at, make: Some(make) };
+    Value::from_object(PyDict { entries: OnceLock::new(), message: Some(Box::new(message)) })
+}
+
+/// A conversation of such messages.
+pub(crate) fn messages(watch: &Arc<Watch>, items: Vec<Value>) -> Value {
+    let watch = Some(Arc::clone(watch));
+    Value::from_object(PyList { items: items.into(), first: 0, watch })
 }
 
 /// A list of `items`.
 pub(crate) fn list(items: Vec<Value>) -> Value {
-    Value::from_object(PyList(items))
+    Value::from_object(PyList { items: items.into(), first: 0, watch: None })
 }
 
 /// The value that Python has after reading `json`.
