@@ -11,7 +11,7 @@ use crate::json::{Dict, Json};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use minijinja::{Error, ErrorKind};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// What `dict` has as attributes; keys of these names are shadowed by them.
 const DICT_METHODS: [&str; 11] = [
@@ -39,9 +39,10 @@ pub(crate) struct PyDict {
     message: Option<Box<WatchedMessage>>,
 }
 
-/// Which message a dict is, and how its entries are made once somebody asks.
+/// Which message a dict is, and how its entries are made once somebody asks. The watch has
+/// the messages, so they must not have it.
 struct WatchedMessage {
-    watch: Arc<Watch>,
+    watch: Weak<Watch>,
     at: usize,
     make: Option<Make>,
 }
@@ -58,8 +59,10 @@ impl fmt::Debug for WatchedMessage {
 impl PyDict {
     fn all(&self) -> &Entries {
         let message = self.message.as_deref();
-        if let Some(message) = message {
-            message.watch.touch(message.at);
+        if let Some(message) = message
+            && let Some(watch) = message.watch.upgrade()
+        {
+            watch.touch(message.at);
         }
         self.entries.get_or_init(|| {
             message.and_then(|message| message.make.as_ref()).map_or(Vec::new(), |make| make())
@@ -119,12 +122,12 @@ pub(crate) struct PyList {
     items: Arc<[Value]>,
     first: usize,
     /// Of a conversation's messages.
-    watch: Option<Arc<Watch>>,
+    watch: Option<Weak<Watch>>,
 }
 
 impl PyList {
     pub(crate) fn items(&self) -> &[Value] {
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = self.watch() {
             watch.end();
         }
         self.items.get(self.first..).unwrap_or_default()
@@ -133,12 +136,16 @@ impl PyList {
     /// `list[start:]`
     pub(super) fn behind(&self, start: usize) -> PyList {
         let first = self.first.saturating_add(start);
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = self.watch() {
             // Of a shorter list nothing would be left.
             if first <= self.items.len() { watch.need(first) } else { watch.end() }
         }
         let first = first.min(self.items.len());
         PyList { items: Arc::clone(&self.items), first, watch: self.watch.clone() }
+    }
+
+    fn watch(&self) -> Option<Arc<Watch>> {
+        self.watch.as_ref().and_then(Weak::upgrade)
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -167,7 +174,7 @@ impl Object for PyList {
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let at = self.first.checked_add(key.as_usize()?)?;
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = self.watch() {
             if at < self.items.len() { watch.need(at + 1) } else { watch.end() }
         }
         self.at(at)
@@ -212,19 +219,19 @@ pub(crate) fn dict(entries: Vec<(Arc<str>, Value)>) -> Value {
 
 /// Message `at` of a conversation that is watched, by its entries.
 pub(crate) fn message(watch: &Arc<Watch>, at: usize, entries: Entries) -> Value {
-    let message = WatchedMessage { watch: Arc::clone(watch), at, make: None };
+    let message = WatchedMessage { watch: Arc::downgrade(watch), at, make: None };
     Value::from_object(PyDict { entries: entries.into(), message: Some(Box::new(message)) })
 }
 
 /// The same, its entries made by `make` if anybody asks for them.
 pub(crate) fn late_message(watch: &Arc<Watch>, at: usize, make: Make) -> Value {
-    let message = WatchedMessage { watch: Arc::clone(watch), at, make: Some(make) };
+    let message = WatchedMessage { watch: Arc::downgrade(watch), at, make: Some(make) };
     Value::from_object(PyDict { entries: OnceLock::new(), message: Some(Box::new(message)) })
 }
 
 /// A conversation of such messages.
 pub(crate) fn messages(watch: &Arc<Watch>, items: Vec<Value>) -> Value {
-    let watch = Some(Arc::clone(watch));
+    let watch = Some(Arc::downgrade(watch));
     Value::from_object(PyList { items: items.into(), first: 0, watch })
 }
 

@@ -113,6 +113,19 @@ fn a_rewritten_template_renders_the_same() {
     }
 }
 
+/// What is left of each rendering of a VM that lives for weeks is its memory.
+#[test]
+fn a_rendering_leaves_nothing_behind() {
+    for name in ["chatml", "qwen2.5"] {
+        let template = Template::new(&family(name)).unwrap();
+        let watch = Arc::default();
+        let variables = variables(&MESSAGES, &watch, 0);
+        template.render_watched(variables, NOW, &watch, String::new()).unwrap();
+        assert!(!watch.marks().is_empty());
+        assert_eq!(Arc::strong_count(&watch), 1, "{name}: a value has what has the value");
+    }
+}
+
 #[test]
 fn longer_conversations_go_on_from_where_shorter_ones_were() {
     let mut counts = Vec::new();
