@@ -49,6 +49,8 @@ pub(in crate::events) struct Entry {
 #[derive(Debug)]
 pub(in crate::events) struct Saved {
     pub(in crate::events) entry: Entry,
+    /// Of the entry's bytes: a number read from them may be written otherwise.
+    entry_digest: u64,
     /// Open, so that it stays when another takes its name.
     file: Arc<File>,
     /// Of the blocks.
@@ -78,17 +80,16 @@ impl Saved {
         let length = usize::try_from(self.length).map_err(io::Error::other)?;
         let mut blocks = vec![0; length];
         self.file.read_exact_at(&mut blocks, self.start)?;
-        let entry = serde_json::to_vec(&self.entry)?;
-        match checksum(&entry, &blocks) == self.checksum {
+        match checksum(self.entry_digest, &blocks) == self.checksum {
             true => Ok(blocks),
             false => Err(wrong("a stream has another checksum than its bytes")),
         }
     }
 }
 
-fn checksum(entry: &[u8], blocks: &[u8]) -> u64 {
+fn checksum(entry_digest: u64, blocks: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
-    hasher.update(&xxh3_64(entry).to_le_bytes());
+    hasher.update(&entry_digest.to_le_bytes());
     hasher.update(blocks);
     hasher.digest()
 }
@@ -126,13 +127,15 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Saved>> {
         }
         let mut entry = vec![0; length as usize];
         file.read_exact(&mut entry)?;
+        let entry_digest = xxh3_64(&entry);
         let entry = serde_json::from_slice(&entry)?;
         let length = u64::from_le_bytes(take(&mut file)?);
         let start = file.stream_position()?;
         let end = start.checked_add(length).filter(|&end| end <= size);
         file.seek(SeekFrom::Start(end.ok_or_else(|| wrong("it ends inside a stream"))?))?;
         let checksum = u64::from_le_bytes(take(&mut file)?);
-        streams.push(Saved { entry, file: Arc::clone(&shared), start, length, checksum });
+        let file = Arc::clone(&shared);
+        streams.push(Saved { entry, entry_digest, file, start, length, checksum });
     }
 }
 
@@ -187,7 +190,7 @@ impl Writer {
         self.out.write_all(&entry)?;
         self.out.write_all(&(blocks.len() as u64).to_le_bytes())?;
         self.out.write_all(blocks)?;
-        self.out.write_all(&checksum(&entry, blocks).to_le_bytes())?;
+        self.out.write_all(&checksum(xxh3_64(&entry), blocks).to_le_bytes())?;
         self.streams += 1;
         Ok(self)
     }

@@ -87,3 +87,19 @@ fn a_changed_byte_is_noticed_before_anything_is_credited() {
         }
     }
 }
+
+#[test]
+fn a_time_of_any_digits_does_not_make_a_stream_a_damaged_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    let mut file = Writer::create(&path).unwrap();
+    for number in 0..200_u32 {
+        let timestamp = Some(1_795_000_000.0 + f64::from(number) / 7.0);
+        let entry = Entry { timestamp, ..entry(&number.to_string()) };
+        file = file.add(&entry, &index(), HOLDER).unwrap();
+    }
+    file.finish().unwrap();
+    for saved in read(&path).unwrap() {
+        assert_eq!(saved.restore(&Index::new(), HOLDER).unwrap(), 5, "{:?}", saved.entry);
+    }
+}
