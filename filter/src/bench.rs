@@ -57,8 +57,8 @@ pub struct Timings {
     bytes: usize,
     /// The VM's memory after all runs.
     memory_bytes: usize,
-    /// The VM's callbacks that took in the model's files, each piece: copy, digest; the
-    /// longest one also checks the table, and the spec's compiles templates.
+    /// The VM's callbacks that took in the model's files, each piece: copy, digest; and the
+    /// one that made the model of them.
     load_ns: Vec<u64>,
     runs: Vec<Run>,
 }

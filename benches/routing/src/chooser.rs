@@ -105,18 +105,8 @@ impl Ours {
 
 impl Chooser for Ours {
     fn choose(&mut self, number: usize, request: &Request, now: Instant) -> Result<usize> {
-        let question = Question {
-            request_id: number.to_string(),
-            model: Some(0),
-            tokens: request.tokens,
-            hashes: Hashes::BySize(vec![(self.block, request.blocks.clone())]),
-            policy: None,
-            pin: None,
-            exclude: Vec::new(),
-            explain: false,
-            token_digest: None,
-            priority: 0,
-        };
+        let hashes = Hashes::BySize(vec![(self.block, request.blocks.clone())]);
+        let question = Question::new(number.to_string(), Some(0), request.tokens, hashes);
         let record = self.router.decide(question, now)?;
         record.decision.worker.parse().context("a worker's number")
     }

@@ -147,18 +147,9 @@ impl Stage {
         let mut took = Vec::with_capacity(decisions);
         for _ in 0..decisions {
             let prompt = &self.prompts[self.dice.random_range(0..self.prompts.len())];
-            let question = Question {
-                request_id: self.asked.to_string(),
-                model: Some(0),
-                tokens: prompt.len() as u64 * u64::from(BLOCK) + 5,
-                hashes: Hashes::BySize(vec![(BLOCK, prompt.clone())]),
-                policy: None,
-                pin: None,
-                exclude: Vec::new(),
-                explain: false,
-                token_digest: None,
-                priority: 0,
-            };
+            let tokens = prompt.len() as u64 * u64::from(BLOCK) + 5;
+            let hashes = Hashes::BySize(vec![(BLOCK, prompt.clone())]);
+            let question = Question::new(self.asked.to_string(), Some(0), tokens, hashes);
             let begin = Instant::now();
             let record = self.router.decide(question, begin);
             took.push(begin.elapsed());

@@ -17,8 +17,9 @@
 //! other look-around, possessive repetition and anchors, patterns of quadratic time,
 //! dropout, subword affixes, unknown tokens instead of byte fallback, ids beyond 2^21.
 //!
-//! Adversarial text costs at most some four times what prose of its length does: pieces
-//! have no length limit and no slow path, see `long` and `runs`.
+//! Adversarial text costs some four to six times what prose of its length does, most for
+//! Chinese characters at random: pieces have no length limit and no slow path, see `long`
+//! and `runs`.
 //!
 //! A text is the sequence of its [`Segment`]s; the ids of a text segment depend on nothing
 //! but it, so that they can be kept, and a long one can be encoded a slice at a time

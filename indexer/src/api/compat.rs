@@ -64,18 +64,7 @@ fn answer(api: &Api, body: Result<Bytes, BytesRejection>) -> Result<Answer, ApiE
     let request: Request = read_json(&body?)?;
     let (tokens, hashes) =
         prompt(api, request.local_hashes, request.num_tokens, request.token_ids)?;
-    let question = Question {
-        request_id: request.request_id,
-        model: None,
-        tokens,
-        hashes,
-        policy: None,
-        pin: None,
-        exclude: Vec::new(),
-        explain: false,
-        token_digest: None,
-        priority: 0,
-    };
+    let question = Question::new(request.request_id, None, tokens, hashes);
     let record = api.decide(question, started)?;
     let decision = &record.decision;
     let held = u64::from(decision.overlap_blocks) * u64::from(decision.block_size);

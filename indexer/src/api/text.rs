@@ -129,17 +129,10 @@ impl Api {
         let seed = warmpath_blocks::seed(adapter, request.cache_salt.as_deref());
         let sizes = self.fleet.view().block_sizes(model);
         let hashed = |size: u32| (size, warmpath_blocks::local_hashes(tokens, size as usize, seed));
+        let hashes = Hashes::BySize(sizes.into_iter().map(hashed).collect());
         Ok(Question {
-            request_id: String::new(),
-            model: Some(model),
-            tokens: tokens.len() as u64,
-            hashes: Hashes::BySize(sizes.into_iter().map(hashed).collect()),
-            policy: None,
-            pin: None,
-            exclude: Vec::new(),
-            explain: false,
             token_digest: Some(warmpath_blocks::token_digest(tokens)),
-            priority: 0,
+            ..Question::new(String::new(), Some(model), tokens.len() as u64, hashes)
         })
     }
 

@@ -58,6 +58,24 @@ pub struct Question {
     pub priority: i32,
 }
 
+impl Question {
+    /// A question with no wishes beyond the prompt.
+    pub fn new(request_id: String, model: Option<usize>, tokens: u64, hashes: Hashes) -> Self {
+        Self {
+            request_id,
+            model,
+            tokens,
+            hashes,
+            policy: None,
+            pin: None,
+            exclude: Vec::new(),
+            explain: false,
+            token_digest: None,
+            priority: 0,
+        }
+    }
+}
+
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
